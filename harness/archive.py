@@ -1,0 +1,230 @@
+"""The archive: everything that a run knows, folded from its journal. Pure; the same events give the same archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from harness.hashing import digest_json
+from harness.records import Candidate, Claim, Decision, Proposal, Rejection, Trial, Usage
+from harness.records.events import (
+    AuditDone,
+    CandidateAdded,
+    ClaimMade,
+    Event,
+    GateDecided,
+    MemoWritten,
+    ProposalFailed,
+    ProposalMade,
+    ProposalRefused,
+    RoundStarted,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    SealOpened,
+    TrialDone,
+)
+
+
+@dataclass(frozen=True)
+class RoundState:
+    """How far one round got: what resume looks at."""
+
+    number: int
+    parent: str
+    proposals: tuple[Proposal, ...] = ()
+    """By repair."""
+    rejections: tuple[Rejection, ...] = ()
+    failure: ProposalFailed | None = None
+    refused: bool = False
+    candidate: Candidate | None = None
+    decision: Decision | None = None
+    audit: AuditDone | None = None
+    memo: str | None = None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Candidates, trials, verdicts, best. Fields are never changed in place; `fold` makes a new one per event."""
+
+    run: str = ""
+    experiment: str = ""
+    started_at: float = 0.0
+    last_at: float = 0.0
+    config: str = ""
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    rounds: dict[int, RoundState] = field(default_factory=dict)
+    decisions: tuple[Decision, ...] = ()
+    trials: dict[str, tuple[Trial, ...]] = field(default_factory=dict)
+    """Gate trials by candidate, in order of arrival."""
+    other_trials: dict[str, tuple[Trial, ...]] = field(default_factory=dict)
+    """Audit, claim, attribution and eval trials by purpose."""
+    trial_rounds: dict[str, int] = field(default_factory=dict)
+    """Round in which each gate trial was measured, by trial key."""
+    audits: tuple[AuditDone, ...] = ()
+    champions: tuple[str, ...] = ()
+    """Parents in order of reign; the last is the parent of the next round and the best."""
+    seals: int = 0
+    claims: tuple[Claim, ...] = ()
+    ended: RunEnded | None = None
+
+    @property
+    def best(self) -> str:
+        """The candidate that reigns: the last one kept and not rolled back."""
+        return self.champions[-1] if self.champions else ""
+
+    @property
+    def seed(self) -> str:
+        """The seed scaffold's candidate id."""
+        return next(iter(self.candidates), "")
+
+    @property
+    def proposals(self) -> dict[int, Proposal]:
+        """The last proposal of each round that has one."""
+        return {number: state.proposals[-1] for number, state in self.rounds.items() if state.proposals}
+
+    @property
+    def rejections(self) -> tuple[tuple[int, Rejection], ...]:
+        return tuple((n, rejection) for n, state in sorted(self.rounds.items()) for rejection in state.rejections)
+
+    @property
+    def memos(self) -> tuple[tuple[int, str], ...]:
+        return tuple((n, state.memo) for n, state in sorted(self.rounds.items()) if state.memo is not None)
+
+    @property
+    def variance(self) -> tuple[float, float]:
+        """The gate's pooled variance state (V, n); selection.md section 5 gives the prior."""
+        known = [decision.variance for decision in self.decisions if decision.variance is not None]
+        return known[-1] if known else (4.5, 30.0)
+
+    @property
+    def all_trials(self) -> tuple[Trial, ...]:
+        gate = [trial for trials in self.trials.values() for trial in trials]
+        return tuple(gate) + tuple(trial for trials in self.other_trials.values() for trial in trials)
+
+    @property
+    def finished(self) -> frozenset[str]:
+        """Keys of journalled trials."""
+        return frozenset(trial.spec.key for trial in self.all_trials)
+
+    def parent_of(self, candidate: str) -> str | None:
+        return self.candidates[candidate].parent
+
+    def decision_of(self, candidate: str) -> Decision | None:
+        """The last decision on a candidate."""
+        return next((d for d in reversed(self.decisions) if d.candidate == candidate), None)
+
+    def spent(self, role: str | None = None) -> Usage:
+        """Usage of workers, of proposers, or of both (None)."""
+        total = Usage()
+        if role in (None, "worker"):
+            for trial in self.all_trials:
+                total += trial.usage
+        if role in (None, "proposer"):
+            for state in self.rounds.values():
+                for proposal in state.proposals:
+                    total += proposal.usage
+                if state.failure is not None:
+                    total += state.failure.usage
+        return total
+
+    def fingerprint(self) -> str:
+        """Digest of candidates, scores and decisions, times left out: equal for two runs that went the same way."""
+        return digest_json(
+            {
+                "candidates": [c.model_dump(exclude={"commit"}) for c in self.candidates.values()],
+                "trials": sorted([t.spec.key, t.outcome, t.score, t.steps] for t in self.all_trials),
+                "decisions": [_timeless(d.model_dump(mode="json")) for d in self.decisions],
+                "claims": [_timeless(c.model_dump(mode="json")) for c in self.claims],
+                "best": self.best,
+            }
+        )
+
+
+def _timeless(dump: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 9) if isinstance(value, float) else value for key, value in dump.items()}
+
+
+def fold(events: Iterable[Event], archive: Archive | None = None) -> Archive:
+    """Fold events, in order, into an archive."""
+    state = archive or Archive()
+    for event in events:
+        state = _step(replace(state, last_at=max(state.last_at, event.at)), event)
+    return state
+
+
+def _step(state: Archive, event: Event) -> Archive:
+    match event:
+        case RunStarted():
+            return replace(state, run=event.run, experiment=event.experiment, config=event.config, started_at=event.at)
+        case RunResumed():
+            return replace(state, ended=None)
+        case CandidateAdded():
+            return _candidate(state, event)
+        case RoundStarted():
+            return _round(state, event.round, parent=event.parent)
+        case ProposalMade():
+            done = state.rounds[event.round].proposals
+            return _round(state, event.round, proposals=(*done, event.proposal))
+        case ProposalRefused():
+            before = state.rounds[event.round].rejections
+            return _round(state, event.round, rejections=(*before, event.rejection), refused=event.final)
+        case ProposalFailed():
+            return _round(state, event.round, failure=event)
+        case TrialDone():
+            return _trial(state, event)
+        case GateDecided():
+            return _decided(state, event.decision)
+        case AuditDone():
+            return _audited(state, event)
+        case MemoWritten():
+            return _round(state, event.round, memo=event.text)
+        case SealOpened():
+            return replace(state, seals=event.opened)
+        case ClaimMade():
+            return replace(state, claims=(*state.claims, event.claim))
+        case RunEnded():
+            return replace(state, ended=event)
+
+
+def _round(state: Archive, number: int, **changes: Any) -> Archive:
+    before = state.rounds.get(number) or RoundState(number=number, parent=state.best)
+    return replace(state, rounds={**state.rounds, number: replace(before, **changes)})
+
+
+def _candidate(state: Archive, event: CandidateAdded) -> Archive:
+    added = event.candidate
+    state = replace(state, candidates={**state.candidates, added.id: added})
+    if added.parent is None:
+        return replace(state, champions=(added.id,))
+    return _round(state, added.round, candidate=added)
+
+
+def _trial(state: Archive, event: TrialDone) -> Archive:
+    trial = event.trial
+    if event.purpose != "gate":
+        before = state.other_trials.get(event.purpose, ())
+        return replace(state, other_trials={**state.other_trials, event.purpose: (*before, trial)})
+    before = state.trials.get(trial.spec.candidate, ())
+    return replace(
+        state,
+        trials={**state.trials, trial.spec.candidate: (*before, trial)},
+        trial_rounds={**state.trial_rounds, trial.spec.key: event.round},
+    )
+
+
+def _decided(state: Archive, decision: Decision) -> Archive:
+    state = replace(state, decisions=(*state.decisions, decision))
+    if decision.round in state.rounds:
+        state = _round(state, decision.round, decision=decision)
+    if decision.verdict == "keep":
+        return replace(state, champions=(*state.champions, decision.candidate))
+    return state
+
+
+def _audited(state: Archive, event: AuditDone) -> Archive:
+    state = replace(state, audits=(*state.audits, event))
+    if event.round in state.rounds:
+        state = _round(state, event.round, audit=event)
+    return state if event.passed else replace(state, champions=(*state.champions, event.ancestor))

@@ -1,0 +1,86 @@
+"""What can go wrong, and what each kind means to the person in front of it.
+
+    HarnessError                    one message: what, where, what to do; an exit code
+    ├── UsageError           (2)    bad input: command line, experiment, suite, task, scaffold, resume
+    ├── MachineError         (3)    this machine is not ready: no bubblewrap, no key, runs folder not writable, disk full
+    ├── ThresholdError       (4)    a threshold was not met
+    ├── InfraError           (5)    infrastructure broke: retryable, never a score
+    │   ├── SandboxFault            a sandbox could not be started, or broke
+    │   └── ModelFault              a model call failed, with its kind and Retry-After
+    ├── LimitReached                a trial's limit ended its agent (a value to the trial engine, never a crash)
+    └── Interrupted    (130/143)    a signal; the run can be resumed
+
+Anything else that escapes is a bug of the harness (exit 1). A bad trial is data, not a crash: the trial engine turns
+what untrusted code does into an outcome; only the harness's own faults are exceptions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+FaultKind = Literal["rate_limit", "server", "timeout", "malformed", "auth", "context", "bad_request", "connection"]
+
+RETRYABLE: frozenset[FaultKind] = frozenset({"rate_limit", "server", "timeout", "malformed", "connection"})
+
+
+class HarnessError(Exception):
+    """Base of all. The text is what the user reads: at most three lines."""
+
+    exit_code = 1
+
+
+class UsageError(HarnessError):
+    exit_code = 2
+
+
+class MachineError(HarnessError):
+    exit_code = 3
+
+
+class ThresholdError(HarnessError):
+    exit_code = 4
+
+
+class InfraError(HarnessError):
+    exit_code = 5
+
+
+class SandboxFault(InfraError):
+    """A sandbox could not be had or broke under us. Retryable; the trial has no score."""
+
+
+class ModelFault(InfraError):
+    """A model call failed. `kind` says how; `retry_after` is the server's wish in seconds, when it gave one."""
+
+    def __init__(self, kind: FaultKind, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind: FaultKind = kind
+        self.retry_after = retry_after
+
+    @property
+    def retryable(self) -> bool:
+        return self.kind in RETRYABLE
+
+
+class LimitReached(HarnessError):
+    """A limit of the trial (time_limit, message_limit, token_limit, cost_limit, working_limit) or of the run ended it."""
+
+    def __init__(self, limit: str, message: str = "") -> None:
+        super().__init__(message or f"{limit} reached")
+        self.limit = limit
+
+
+class Interrupted(HarnessError):
+    """Stopped by a signal, resumable. The exit code is 128 + the signal."""
+
+    def __init__(self, signal_number: int = 2, message: str = "interrupted") -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """' (did you mean "x"?)' for the closest known word, or ''."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f' (did you mean "{close[0]}"?)' if close else ""

@@ -1,0 +1,54 @@
+"""Suites: evals/<name>.toml, which tasks are in which split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.errors import UsageError
+from harness.hashing import digest_json
+from harness.paths import resolve
+from harness.records import Suite, Task
+from harness.tasks import load_tasks
+from harness.tomlfile import read_toml, to_record
+
+
+class _SuiteFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str = ""
+    train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+
+def load_suite(name: str, root: Path | None = None) -> tuple[Suite, dict[str, Task]]:
+    """A suite by path or shipped name, and its tasks by id; `root` is another tasks folder.
+
+    A tasks/ folder beside the suite's folder is used when there is one. Raises UsageError for unknown tasks, for an
+    empty suite, and for splits that overlap by task or by family.
+    """
+    path = resolve(name, "evals", ".toml", "suite")
+    read = to_record(_SuiteFile, read_toml(path), str(path))
+    beside = path.parent.parent / "tasks"
+    ids = (*read.train, *read.val, *read.test)
+    if not ids:
+        raise UsageError(f"{path}: no tasks; fill train, val or test")
+    tasks = load_tasks(tuple(dict.fromkeys(ids)), root or (beside if beside.is_dir() else None))
+    _disjoint(path, read, tasks)
+    digest = digest_json({split: [[i, tasks[i].digest] for i in getattr(read, split)] for split in ("train", "val", "test")})
+    suite = Suite(name=path.stem, digest=digest, description=read.description,
+                  train=read.train, val=read.val, test=read.test)  # fmt: skip
+    return suite, tasks
+
+
+def _disjoint(path: Path, read: _SuiteFile, tasks: dict[str, Task]) -> None:
+    seen: dict[str, tuple[str, str]] = {}
+    for split in ("train", "val", "test"):
+        for task in getattr(read, split):
+            family = tasks[task].family
+            other, other_task = seen.setdefault(family, (split, task))
+            if other != split:
+                what = f'task "{task}"' if task == other_task else f'tasks "{other_task}" and "{task}" (one family)'
+                raise UsageError(f"{path}: {what}: in both {other} and {split}; splits must not overlap")
