@@ -52,6 +52,8 @@ class Archive:
     experiment: str = ""
     started_at: float = 0.0
     last_at: float = 0.0
+    active_s: float = 0.0
+    """Seconds that the run was at work: gaps before a resume left out."""
     config: str = ""
     candidates: dict[str, Candidate] = field(default_factory=dict)
     rounds: dict[int, RoundState] = field(default_factory=dict)
@@ -150,11 +152,15 @@ def fold(events: Iterable[Event], archive: Archive | None = None) -> Archive:
     """Fold events, in order, into an archive."""
     state = archive or Archive()
     for event in events:
-        state = _step(replace(state, last_at=max(state.last_at, event.at)), event)
+        idle = isinstance(event, RunStarted | RunResumed)
+        active = state.active_s if idle else state.active_s + max(0.0, event.at - state.last_at)
+        state = _step(replace(state, last_at=max(state.last_at, event.at), active_s=active), event)
     return state
 
 
 def _step(state: Archive, event: Event) -> Archive:
+    if isinstance(event, ProposalMade | ProposalRefused | ProposalFailed | RoundStarted | MemoWritten):
+        return _round_step(state, event)
     match event:
         case RunStarted():
             return replace(state, run=event.run, experiment=event.experiment, config=event.config, started_at=event.at)
@@ -162,30 +168,37 @@ def _step(state: Archive, event: Event) -> Archive:
             return replace(state, ended=None)
         case CandidateAdded():
             return _candidate(state, event)
-        case RoundStarted():
-            return _round(state, event.round, parent=event.parent)
-        case ProposalMade():
-            done = state.rounds[event.round].proposals
-            return _round(state, event.round, proposals=(*done, event.proposal))
-        case ProposalRefused():
-            before = state.rounds[event.round].rejections
-            return _round(state, event.round, rejections=(*before, event.rejection), refused=event.final)
-        case ProposalFailed():
-            return _round(state, event.round, failure=event)
         case TrialDone():
             return _trial(state, event)
         case GateDecided():
             return _decided(state, event.decision)
         case AuditDone():
             return _audited(state, event)
-        case MemoWritten():
-            return _round(state, event.round, memo=event.text)
         case SealOpened():
             return replace(state, seals=event.opened)
         case ClaimMade():
             return replace(state, claims=(*state.claims, event.claim))
         case RunEnded():
             return replace(state, ended=event)
+
+
+def _round_step(
+    state: Archive, event: ProposalMade | ProposalRefused | ProposalFailed | RoundStarted | MemoWritten
+) -> Archive:
+    before = state.rounds.get(event.round)
+    match event:
+        case RoundStarted():
+            return _round(state, event.round, parent=event.parent)
+        case ProposalMade():
+            made = before.proposals if before else ()
+            return _round(state, event.round, proposals=(*made, event.proposal))
+        case ProposalRefused():
+            refused = before.rejections if before else ()
+            return _round(state, event.round, rejections=(*refused, event.rejection), refused=event.final)
+        case ProposalFailed():
+            return _round(state, event.round, failure=event)
+        case MemoWritten():
+            return _round(state, event.round, memo=event.text)
 
 
 def _round(state: Archive, number: int, **changes: Any) -> Archive:

@@ -48,7 +48,7 @@ def to_experiment(
 def _set(data: dict[str, Any], override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise UsageError(f'--set {override}: want a.b=value, as in --set budget.rounds=3')
+        raise UsageError(f"--set {override}: want a.b=value, as in --set budget.rounds=3")
     parts = [part.strip() for part in key.split(".")]
     return _with(data, parts, _value(text.strip()), override)
 

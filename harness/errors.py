@@ -2,11 +2,12 @@
 
     HarnessError                    one message: what, where, what to do; an exit code
     ├── UsageError           (2)    bad input: command line, experiment, suite, task, scaffold, resume
-    ├── MachineError         (3)    this machine is not ready: no bubblewrap, no key, runs folder not writable, disk full
+    ├── MachineError         (3)    this machine is not ready: no bubblewrap, no key, folder not writable, disk full
     ├── ThresholdError       (4)    a threshold was not met
     ├── InfraError           (5)    infrastructure broke: retryable, never a score
     │   ├── SandboxFault            a sandbox could not be started, or broke
     │   └── ModelFault              a model call failed, with its kind and Retry-After
+    ├── ProposalError               a proposer handed nothing in: a verdict with its reason, not a crash
     ├── LimitReached                a trial's limit ended its agent (a value to the trial engine, never a crash)
     └── Interrupted    (130/143)    a signal; the run can be resumed
 
@@ -16,7 +17,7 @@ what untrusted code does into an outcome; only the harness's own faults are exce
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 FaultKind = Literal["rate_limit", "server", "timeout", "malformed", "auth", "context", "bad_request", "connection"]
 
@@ -62,8 +63,20 @@ class ModelFault(InfraError):
         return self.kind in RETRYABLE
 
 
+class ProposalError(HarnessError):
+    """A proposer handed in nothing that can be read. `usage` (records.Usage) is what it cost all the same.
+
+    `infra` says that infrastructure broke, not the proposer: the round's verdict is then `infra`.
+    """
+
+    def __init__(self, message: str, *, usage: Any = None, infra: bool = False) -> None:
+        super().__init__(message)
+        self.usage = usage
+        self.infra = infra
+
+
 class LimitReached(HarnessError):
-    """A limit of the trial (time_limit, message_limit, token_limit, cost_limit, working_limit) or of the run ended it."""
+    """A limit ended it: time_, working_, message_, token_ or cost_limit of the trial, or run_budget."""
 
     def __init__(self, limit: str, message: str = "") -> None:
         super().__init__(message or f"{limit} reached")

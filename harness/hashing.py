@@ -25,3 +25,8 @@ def digest_json(value: Any) -> str:
     """sha256 over canonical JSON (sorted keys, no spaces, UTF-8). Raises TypeError for what JSON does not hold."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return sha256(text.encode())
+
+
+def digest_texts(files: Mapping[str, str]) -> str:
+    """The same digest over text files, UTF-8: a scaffold's digest."""
+    return digest_files({path: text.encode() for path, text in files.items()})

@@ -42,7 +42,7 @@ class Lineage:
             self._git("init", "--quiet", "--bare", "--initial-branch=c0000", str(self.folder), bare=False)
 
     def add(self, name: str, files: Mapping[str, str], parent: str | None, message: str) -> str:
-        """Commit `files` as branch `name` on top of branch `parent`; the commit's id. Adding the same again is harmless."""
+        """Commit `files` as branch `name` on top of branch `parent`; the commit's id. Adding it again is harmless."""
         tree = self._tree({path: text.encode() for path, text in files.items()})
         parents = ["-p", self.commit(parent)] if parent else []
         commit = self._git("commit-tree", tree, *parents, stdin=message.encode()).strip()

@@ -1,16 +1,16 @@
 """Where things lie: shipped data, and the folder of a run.
 
-    runs/2026-11-24-0935-demo/
-      experiment.toml      as given (bytes)
-      lock.json            resolved config, versions, digests
-      journal.jsonl        TRUTH: events
-      lineage.git/         TRUTH: bare repository, one commit per candidate
-      trials/c0007/<task>/<seed>-<attempt>/    TRUTH: trajectory.json (ATIF-v1.7), result.json, verifier.json
-      proposals/r03-0/     the proposer's trajectory of round 3, repair 0
-      evidence/r03/        what the proposer of round 3 could read (derived, kept for reviewers)
-      notes/               ledger.md (facts, by the harness), memo.md (by the model)
-      best/                derived: plain files of the best scaffold
-      writer.lock          held by the one writer
+runs/2026-11-24-0935-demo/
+  experiment.toml      as given (bytes)
+  lock.json            resolved config, versions, digests
+  journal.jsonl        TRUTH: events
+  lineage.git/         TRUTH: bare repository, one commit per candidate
+  trials/c0007/<task>/<seed>-<attempt>/    TRUTH: trajectory.json (ATIF-v1.7), result.json, verifier.json
+  proposals/r03-0/     the proposer's trajectory of round 3, repair 0
+  evidence/r03/        what the proposer of round 3 could read (derived, kept for reviewers)
+  notes/               ledger.md (facts, by the harness), memo.md (by the model)
+  best/                derived: plain files of the best scaffold
+  writer.lock          held by the one writer
 """
 
 from __future__ import annotations

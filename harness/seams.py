@@ -116,7 +116,7 @@ class Capabilities(Record):
 
     @property
     def grade(self) -> Grade:
-        """A: everything incl. uid separation and limits; B: isolated, some limits only bounded; C: trusted code only."""
+        """A: all of it; B: isolated, uids shared or some limits only bounded; C: for trusted code only."""
         base = (
             self.net_none and self.ro_root and self.tree_kill and self.dies_with_parent and self.host_hidden
             and self.userns_blocked and self.disk_quota
@@ -146,7 +146,7 @@ class Sandbox(Protocol):
         max_output: int = 1 << 20,
         split_streams: bool = False,
     ) -> ExecResult:
-        """Run a command as the untrusted user. At the time limit everything untrusted is killed. Raises SandboxFault."""
+        """Run a command as the untrusted user; at the time limit everything untrusted is killed."""
         ...
 
     async def put(self, files: Files, dest: str) -> None:

@@ -37,7 +37,9 @@ def load_suite(name: str, root: Path | None = None) -> tuple[Suite, dict[str, Ta
         raise UsageError(f"{path}: no tasks; fill train, val or test")
     tasks = load_tasks(tuple(dict.fromkeys(ids)), root or (beside if beside.is_dir() else None))
     _disjoint(path, read, tasks)
-    digest = digest_json({split: [[i, tasks[i].digest] for i in getattr(read, split)] for split in ("train", "val", "test")})
+    digest = digest_json(
+        {split: [[i, tasks[i].digest] for i in getattr(read, split)] for split in ("train", "val", "test")}
+    )
     suite = Suite(name=path.stem, digest=digest, description=read.description,
                   train=read.train, val=read.val, test=read.test)  # fmt: skip
     return suite, tasks
