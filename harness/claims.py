@@ -109,9 +109,11 @@ def statement(claim: Claim) -> str:
     interval = "no interval (one family)"
     if claim.lower is not None and claim.upper is not None:
         interval = f"95 % interval [{100 * claim.lower:+.1f}, {100 * claim.upper:+.1f}]"
-    said = (f"{claim.best} scores {claim.score_best:.2f}, the seed {claim.score_baseline:.2f} "
-            f"on {claim.tasks} sealed tasks ({claim.units} units, {claim.passes} passes): {100 * claim.delta:+.1f} points, {interval}, "
-            f"e-value {claim.e_value:.2g}.")  # fmt: skip
+    said = (
+        f"{claim.best} scores {claim.score_best:.2f}, the seed {claim.score_baseline:.2f} on {claim.tasks} sealed tasks "
+        f"({claim.units} units, {claim.passes} passes): {100 * claim.delta:+.1f} points, {interval}, "
+        f"e-value {claim.e_value:.2g}."
+    )
     if not claim.can_claim:
         return (f"{said} {claim.families} sealed tasks cannot carry a claim: an e-value of {E_TO_CLAIM:.0f} needs "
                 f"at least {FAMILIES_FOR_E}, a +12 point claim about {claim.families_needed}.")  # fmt: skip

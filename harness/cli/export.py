@@ -1,0 +1,40 @@
+"""harness export: take a scaffold away, or publish a run to an MLflow server."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from harness.cli.reading import experiment_of, open_named
+from harness.cli.show import known_candidate
+from harness.errors import UsageError
+from harness.lineage import Lineage
+from harness.suites import load_suite
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help='a run, or "last"')
+    parser.add_argument("candidate", nargs="?", help='a candidate, "seed" or "best"')
+    parser.add_argument("dir", nargs="?", help="a folder that does not exist yet")
+    parser.add_argument("--mlflow", metavar="URI", help="replay the run into this MLflow server or store")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    paths, archive = open_named(arguments.run)
+    if arguments.mlflow:
+        from harness.trackers.mlflow import publish_run
+
+        experiment = experiment_of(paths)
+        suite, _ = load_suite(experiment.suite.name)
+        print(publish_run(arguments.mlflow, paths, experiment, suite, archive))
+        return 0
+    if not arguments.candidate or not arguments.dir:
+        raise UsageError("harness export RUN CANDIDATE DIR, or harness export RUN --mlflow URI")
+    candidate = known_candidate(archive, arguments.candidate)
+    target = Path(arguments.dir)
+    if target.exists():
+        raise UsageError(f"{target}: exists; name a folder that does not, nothing is overwritten")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Lineage(paths.lineage).checkout(candidate, target)
+    print(target)
+    return 0

@@ -1,0 +1,49 @@
+"""What the reading verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.archive import Archive
+from harness.config import parse_experiment, runs_folder
+from harness.paths import RunPaths
+from harness.records import Experiment
+from harness.runs import find_run, open_run
+
+
+def as_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help="machine-readable, on stdout")
+
+
+def print_json(value: Any) -> int:
+    """Print a value as JSON; exit code 0."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+    return 0
+
+
+def runs_of(arguments: argparse.Namespace) -> Path:
+    """runs/ of the current folder."""
+    return runs_folder()
+
+
+def open_named(name: str) -> tuple[RunPaths, Archive]:
+    """A run by name, and its archive. Raises UsageError."""
+    paths = find_run(runs_folder(), name)
+    return paths, open_run(paths)
+
+
+def experiment_of(paths: RunPaths) -> Experiment:
+    """The resolved experiment of a run, from its lock. Raises UsageError."""
+    lock = json.loads(paths.lock.read_text("utf-8"))
+    return Experiment.model_validate(lock["experiment"])
+
+
+def given_experiment(paths: RunPaths) -> Experiment:
+    """The experiment as its file was given."""
+    return parse_experiment(paths.experiment.read_bytes(), str(paths.experiment))

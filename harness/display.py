@@ -1,0 +1,89 @@
+"""Progress on stderr: a line per finished round, and one live line below it on a terminal. Listens to events."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from harness.archive import Archive, fold
+from harness.records.events import (
+    AuditDone,
+    ClaimMade,
+    Event,
+    GateDecided,
+    ProposalRefused,
+    RoundStarted,
+    RunEnded,
+    RunResumed,
+    SealOpened,
+    TrialDone,
+)
+from harness.render import claim_text, closing, decision_line, points, score, seed_score
+
+
+class Display:
+    """A tracker that prints. It folds the events itself, so that it needs nothing from the loop."""
+
+    def __init__(self, archive: Archive, out: TextIO | None = None) -> None:
+        self._archive = archive
+        self._out = out or sys.stderr
+        self._live = self._out.isatty()
+        self._since = 0
+        self._seed_shown = False
+        self._drawn = 0.0
+
+    def on(self, event: Event) -> None:
+        """Print what a reader wants to know of this event."""
+        self._archive = fold([event], self._archive)
+        match event:
+            case RunResumed():
+                self._line(f"resumed: {event.finished_trials} trials are there and will not run again")
+            case RoundStarted():
+                self._since = 0
+            case ProposalRefused() if not event.final:
+                self._line(f"r{event.round:02d}    proposal refused, to be repaired: {event.rejection.reason}")
+            case TrialDone():
+                self._since += 1
+                self._status(event)
+            case GateDecided():
+                self._first_seed_line()
+                self._line(decision_line(self._archive, event.decision))
+            case AuditDone():
+                said = "holds" if event.passed else "does not hold: rolled back"
+                self._line(f"audit  {event.champion} against {event.ancestor} on val: {points(event.delta)} pp, {said}")
+            case SealOpened():
+                self._line(
+                    f"claim  opening the sealed split (time {event.opened}): {event.best} against {event.baseline}"
+                )
+            case ClaimMade():
+                self._line(claim_text(event.claim))
+            case RunEnded():
+                self._line(f"{closing(self._archive)}   ended: {event.reason}")
+            case _:
+                pass
+
+    def close(self, time_limit: float = 60.0) -> None:
+        """Clear the live line."""
+        if self._live:
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+
+    def _first_seed_line(self) -> None:
+        if not self._seed_shown and (seed := seed_score(self._archive)) is not None:
+            self._seed_shown = True
+            self._line(f"seed   {self._archive.seed}  {'seed scaffold':38}  {score(seed)}")
+
+    def _line(self, text: str) -> None:
+        self._out.write(("\r\x1b[K" if self._live else "") + text + "\n")
+        self._out.flush()
+
+    def _status(self, event: TrialDone) -> None:
+        now = time.monotonic()
+        if not self._live or now - self._drawn < 0.1:
+            return
+        self._drawn = now
+        total = len(self._archive.finished)
+        self._out.write(f"\r\x1b[Kr{event.round:02d}    {self._since} trials this round, {total} in all; "
+                        f"last {event.trial.spec.task} {score(event.trial.score)}")  # fmt: skip
+        self._out.flush()

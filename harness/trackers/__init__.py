@@ -1,0 +1,1 @@
+"""Trackers project the journal somewhere. They never stop a run."""
