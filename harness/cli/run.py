@@ -1,0 +1,135 @@
+"""harness run: the loop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from harness.archive import Archive, fold
+from harness.config import changed_keys, load_experiment, runs_folder, to_experiment
+from harness.errors import Interrupted, UsageError
+from harness.journal import Journal, replay
+from harness.paths import RunPaths
+from harness.records import Experiment, Suite
+from harness.render import summary
+from harness.runs import find_run, new_run
+from harness.suites import load_suite
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", nargs="?", help="an experiment file, or a shipped name (demo)")
+    parser.add_argument("-m", "--model", help="models.main.name, as litellm names it, or simulated/...")
+    parser.add_argument("--api-base", help="models.main.api_base, for a compatible server")
+    parser.add_argument("-n", "--concurrency", type=int, help="sandbox.concurrency: trials at once")
+    parser.add_argument("--rounds", type=int, help="budget.rounds")
+    parser.add_argument("--seed", type=int, help="the run's seed")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="a.b=c", help="any key of the experiment; repeatable"
+    )
+    parser.add_argument("--resume", metavar="RUN", help='go on with a run: folder, name, part of a name, or "last"')
+    parser.add_argument("--dry-run", action="store_true", help="check everything, run nothing")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress lines")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.resume:
+        return _resume(arguments)
+    if not arguments.experiment:
+        raise UsageError("harness run EXPERIMENT, or harness run --resume RUN\nharness run demo needs no key")
+    experiment, given = load_experiment(arguments.experiment, overrides(arguments), arguments.model)
+    suite, _ = load_suite(experiment.suite.name)
+    _opening(arguments, experiment, suite)
+    if arguments.dry_run:
+        from harness.wiring import preflight
+
+        print("\n".join(asyncio.run(preflight(experiment))))
+        return 0
+    paths = new_run(runs_folder(), experiment.name)
+    paths.experiment.write_bytes(given)
+    return _go(arguments, experiment, paths, Archive())
+
+
+def overrides(arguments: argparse.Namespace) -> list[str]:
+    """--set and the options that stand for a key, in one list."""
+    shorthand = {
+        "sandbox.concurrency": arguments.concurrency,
+        "budget.rounds": arguments.rounds,
+        "seed": arguments.seed,
+    }
+    made = [f"{key}={value}" for key, value in shorthand.items() if value is not None]
+    if arguments.api_base:
+        made.append(f'models.main.api_base="{arguments.api_base}"')
+    return [*arguments.set, *made]
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from harness.wiring import locked_experiment
+
+    paths = find_run(runs_folder(), arguments.resume)
+    archive = fold(replay(paths.journal))
+    before = locked_experiment(paths)
+    if arguments.experiment:
+        after, _ = load_experiment(arguments.experiment, overrides(arguments), arguments.model)
+    else:
+        after = to_experiment(before.model_dump(mode="json", exclude_none=True), paths.lock.name, overrides(arguments),
+                              arguments.model)  # fmt: skip
+    changed = changed_keys(before, after)
+    if changed:
+        raise UsageError(f"--resume {paths.name}: config differs in {', '.join(changed)}; results would not be comparable\n"
+                         "start a new run, or drop the change")  # fmt: skip
+    suite, _ = load_suite(after.suite.name)
+    _opening(arguments, after, suite)
+    return _go(arguments, after, paths, archive)
+
+
+def _opening(arguments: argparse.Namespace, experiment: Experiment, suite: Suite) -> None:
+    if not arguments.quiet:
+        caps = {name: cap for name, cap in experiment.budget.model_dump().items() if cap is not None}
+        shown = ", ".join(f"{name} {cap:g}" for name, cap in caps.items())
+        print(f"{experiment.name}: {experiment.models['main'].name}, scaffold {experiment.scaffold.start}, suite {suite.name} "
+              f"({len(suite.train)} train, {len(suite.val)} val, {len(suite.test)} test tasks x {experiment.suite.seeds} seeds), "
+              f"gate {experiment.gate.kind}, at most {shown}", file=sys.stderr, flush=True)  # fmt: skip
+
+
+def _go(arguments: argparse.Namespace, experiment: Experiment, paths: RunPaths, archive: Archive) -> int:
+    with Journal(paths.journal, paths.writer_lock) as journal:
+        from harness.wiring import run_experiment
+
+        if not arguments.quiet:
+            print(f"run {paths.name}", file=sys.stderr, flush=True)
+        done = interruptible(run_experiment(experiment, paths, journal, archive, quiet=arguments.quiet), paths.root)
+    print(summary(done))
+    print(f"\nsee    harness show {paths.name} {done.best}   |   harness diff {paths.name} seed best   |   harness ui")
+    return 0
+
+
+def interruptible(work: Coroutine[Any, Any, Archive], run_folder: Path) -> Archive:
+    """Run to the end, or to the first SIGINT or SIGTERM (clean stop); a second one ends the process at once."""
+    received: list[int] = []
+
+    async def main() -> Archive:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+
+        def stop(number: int) -> None:
+            if received:
+                os._exit(128 + number)
+            received.append(number)
+            print("\nstopping; what is finished is kept (again: stop at once)", file=sys.stderr, flush=True)
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+        return await task
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        number = received[0] if received else signal.SIGINT
+        raise Interrupted(number, f"interrupted; go on with: harness run --resume {run_folder.name}") from None
