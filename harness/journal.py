@@ -6,11 +6,14 @@ when the writer died, and is cut off by the next writer.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -59,7 +62,7 @@ class Journal:
         self._path = path
         self._lock_path = lock
         self._lock: IO[str] | None = None
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         self._seq = 0
 
     def __enter__(self) -> Journal:
@@ -83,7 +86,7 @@ class Journal:
         return self
 
     def _open(self) -> None:
-        self._file = self._path.open("a+b")
+        self._file = self._path.open("a+b", buffering=0)
         self._file.seek(0)
         data = self._file.read()
         end = data.rfind(b"\n") + 1
@@ -109,8 +112,9 @@ class Journal:
         line = EVENTS.dump_json(written, by_alias=True, exclude_defaults=False) + b"\n"
         start = self._file.seek(0, os.SEEK_END)
         try:
-            self._file.write(line)
-            self._file.flush()
+            written_bytes = self._file.write(line)
+            if written_bytes != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as error:
             self._undo(start)
@@ -120,11 +124,9 @@ class Journal:
         return written
 
     def _undo(self, start: int) -> None:
-        """Drop a half-written line; a reader would skip it anyhow."""
+        """Drop a half-written line, and write no more: a reader would skip the line anyhow."""
         file, self._file = self._file, None
         if file is not None:
-            try:
+            with contextlib.suppress(OSError):
                 os.ftruncate(file.fileno(), start)
-                file.close()
-            except OSError:
-                pass
+            file.close()

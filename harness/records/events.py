@@ -12,7 +12,7 @@ from harness.records.decisions import Claim, Decision
 from harness.records.trials import Trial
 from harness.records.usage import Usage
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 
 
 class _Event(Record):
@@ -26,7 +26,7 @@ class RunStarted(_Event):
     """First line of every journal. `config` and `lock` are digests of experiment and lock.json."""
 
     type: Literal["run.started"] = "run.started"
-    schema_: int = Field(default=SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(default=SCHEMA, alias="schema")
     run: str
     experiment: str
     config: str
