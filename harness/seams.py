@@ -57,6 +57,8 @@ class SandboxSpec(Record):
     disk_mb: int = 256
     pids: int = 128
     mounts: tuple[Mount, ...] = ()
+    extra_dirs: tuple[str, ...] = ()
+    """More writable, bounded folders outside the working folder (/tests, /logs, /solution)."""
     image: str | None = None
     profile: str = "hardened"
 
