@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import tempfile
-from pathlib import Path
 
 from harness.errors import SandboxFault
 from harness.seams import Capabilities, Sandbox, Sandboxes, SandboxSpec

@@ -1,0 +1,99 @@
+"""A session: one scaffold program at work on one task sandbox, through the broker. Trials and proposers share it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.broker import Broker, Gateway, text_files
+from harness.errors import HarnessError, SandboxFault
+from harness.records import Limits, Role, Usage
+from harness.scaffold import Scaffold
+from harness.seams import ExecResult, Mount, Sandbox, Sandboxes, SandboxSpec
+from harness.trajectory import Trajectory
+
+SDK = Path(__file__).resolve().parent / "sdk"
+SCORED_LIMITS = frozenset({"message_limit", "token_limit", "cost_limit", "working_limit", "request_limit"})
+"""Limits after which the work is graded as it was left; time_limit scores 0, a cap of the run cancels."""
+
+
+@dataclass(frozen=True)
+class SessionResult:
+    """How a session ended, and what it cost."""
+
+    ended: Literal["exited", "limit", "time_up", "agent_error", "infra", "cancelled"]
+    detail: str
+    usage: Usage
+    steps: int
+    counters: tuple[tuple[str, int], ...]
+    flags: tuple[str, ...]
+    origins: frozenset[str]
+    working_s: float
+    fault: HarnessError | None = None
+
+
+def scaffold_spec(label: str) -> SandboxSpec:
+    """The sandbox in which scaffold code runs: its own, with the SDK, without network, keys or task."""
+    mounts = (Mount(source=str(SDK), target="/opt/sdk"),)
+    return SandboxSpec(label=label, workdir="/scaffold", memory_mb=512, disk_mb=64, pids=64, mounts=mounts)
+
+
+async def run_session(
+    sandboxes: Sandboxes,
+    scaffold: Scaffold,
+    task_sandbox: Sandbox,
+    gateway: Gateway,
+    trajectory: Trajectory,
+    *,
+    instruction: str,
+    workdir: str,
+    limits: Limits,
+    models: tuple[str, ...],
+    trial: str,
+    seed: int,
+    role: Role = "worker",
+    sandbox: Sandbox | None = None,
+) -> SessionResult:
+    """Start the scaffold in a sandbox of its own and serve it until it exits or a limit ends it.
+
+    `sandbox` is a started one to use (and close); else one is started. Raises SandboxFault and MachineError when none
+    can be had.
+    """
+    lowered = scaffold.limits(limits)
+    home = sandbox or await sandboxes.start(scaffold_spec(trial))
+    try:
+        await home.put(text_files(scaffold.files), "/scaffold")
+        broker = Broker(task_sandbox, gateway, trajectory, instruction=instruction, workdir=workdir, limits=lowered,
+                        models=models, trial=trial, seed=seed, role=role)  # fmt: skip
+        try:
+            ran = await home.serve(list(scaffold.settings.entry), broker.handle, cwd="/scaffold",
+                                   env={"PYTHONPATH": "/opt/sdk"}, time_limit=lowered.time_limit)  # fmt: skip
+        except SandboxFault as error:
+            broker.fault = broker.fault or error
+            ran = ExecResult(returncode=None, output=b"")
+    finally:
+        await asyncio.shield(home.close())
+    return _result(broker, ran)
+
+
+def _result(broker: Broker, ran: ExecResult) -> SessionResult:
+    tail = ran.output.decode("utf-8", "replace").strip()[-400:]
+    ended: Literal["exited", "limit", "time_up", "agent_error", "infra", "cancelled"] = "exited"
+    flags: list[str] = []
+    detail = ""
+    if broker.fault is not None:
+        ended, detail = "infra", str(broker.fault)
+    elif ran.timed_out or broker.limit == "time_limit":
+        ended, detail, flags = "time_up", "time_limit", ["time_limit"]
+    elif broker.limit == "run_budget":
+        ended, detail = "cancelled", "the run's budget ended"
+    elif broker.limit is not None:
+        ended, detail, flags = "limit", broker.limit, [broker.limit]
+    elif ran.returncode != 0 or ran.oom:
+        what = "out of memory" if ran.oom else f"exit code {ran.returncode}"
+        ended, detail = "agent_error", f"{what}: {tail}" if tail else what
+    return SessionResult(ended=ended, detail=detail, usage=broker.usage, steps=broker.steps,
+                         counters=tuple(sorted(broker.counters.items())), flags=tuple(flags),
+                         origins=frozenset(broker.origins), working_s=broker.working_s, fault=broker.fault)  # fmt: skip

@@ -1,0 +1,157 @@
+"""The trial engine: candidate x unit x attempt in, one outcome out. A bad trial is data, not a crash.
+
+Three sandboxes: the task's, the scaffold's own, and a fresh one for the verifier, which is started while the agent
+works. Infrastructure faults are tried again twice, inside the same attempt, and every try leaves its evidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.broker import Gateway
+from harness.draws import sampling_seed
+from harness.errors import InfraError, UsageError
+from harness.instances import Instance, Instances
+from harness.records import Grade, Limits, Origin, Outcome, Task, Trial, TrialSpec, Usage
+from harness.runs import write_atomic
+from harness.scaffold import Scaffold
+from harness.seams import Sandbox, Sandboxes, SandboxSpec
+from harness.session import SessionResult, run_session, scaffold_spec
+from harness.trajectory import Trajectory
+from harness.verification import artifacts_of, close_quietly, collect, verifier_spec, verify
+
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """What is equal for all trials of a run."""
+
+    run_seed: int
+    limits: Limits
+    models: tuple[str, ...]
+    model_name: str
+    isolation: Grade
+    folder: Callable[[str], Path] | None
+    """Trial key -> folder for its evidence; None writes nothing."""
+    default_origin: Origin = "simulated"
+
+
+class TrialEngine:
+    """Runs trials against one provider and one gateway."""
+
+    def __init__(self, sandboxes: Sandboxes, gateway: Gateway, instances: Instances, settings: TrialSettings) -> None:
+        self._sandboxes = sandboxes
+        self._gateway = gateway
+        self._instances = instances
+        self._settings = settings
+
+    async def run(self, spec: TrialSpec, task: Task, scaffold: Scaffold) -> Trial:
+        """Measure once. Raises MachineError when this machine cannot run sandboxes at all; never for a bad trial."""
+        started, begun = time.time(), time.monotonic()
+        usage, detail = Usage(), ""
+        for number in range(1, TRIES + 1):
+            try:
+                trial = await self._once(spec, task, scaffold, number)
+            except InfraError as error:
+                trial = self._trial(spec, "infra_error", None, detail=f"{type(error).__name__}: {error}"[:300])
+            except UsageError as error:
+                trial = self._trial(spec, "task_error", None, detail=str(error)[:300])
+            usage += trial.usage
+            detail = trial.detail
+            if trial.outcome != "infra_error":
+                break
+        trial = trial.model_copy(update={"usage": usage, "detail": detail, "tries": number, "started": started,
+                                         "wall_s": round(time.monotonic() - begun, 4)})  # fmt: skip
+        self._write(spec.key, "result.json", trial.model_dump_json(indent=1).encode())
+        return trial
+
+    async def _once(self, spec: TrialSpec, task: Task, scaffold: Scaffold, number: int) -> Trial:
+        instance = await self._instances.get(task, spec.seed)
+        label = f"{spec.key} try {number}"
+        task_box, home, fresh = await self._start(task, label)
+        try:
+            await task_box.put(instance.files, task.workdir)
+            trajectory = Trajectory(f"scaffold-{scaffold.digest[:12]}", "1", self._settings.model_name)
+            session = await self._session(spec, task, scaffold, task_box, home, trajectory)
+            name = "trajectory.json" if number == 1 else f"trajectory-{number}.json"
+            if self._settings.folder is not None:
+                trajectory.save(self._settings.folder(spec.key) / name, spec.key, {"ended": session.ended})
+            return await self._grade(spec, task, instance, session, task_box, fresh)
+        finally:
+            for sandbox in (task_box, home, fresh):
+                await close_quietly(sandbox)
+
+    async def _start(self, task: Task, label: str) -> tuple[Sandbox, Sandbox, Sandbox]:
+        specs = (task_spec(task, label), scaffold_spec(label), verifier_spec(task, label))
+        started = await asyncio.gather(*(self._sandboxes.start(spec) for spec in specs), return_exceptions=True)
+        failed = [result for result in started if isinstance(result, BaseException)]
+        if failed:
+            for result in started:
+                if not isinstance(result, BaseException):
+                    await close_quietly(result)
+            raise failed[0]
+        first, second, third = (result for result in started if not isinstance(result, BaseException))
+        return first, second, third
+
+    async def _session(
+        self, spec: TrialSpec, task: Task, scaffold: Scaffold, task_box: Sandbox, home: Sandbox, trajectory: Trajectory
+    ) -> SessionResult:
+        limits = self._settings.limits
+        if task.agent_time_limit is not None:
+            limits = limits.model_copy(update={"time_limit": min(limits.time_limit, task.agent_time_limit)})
+        return await run_session(
+            self._sandboxes, scaffold, task_box, self._gateway, trajectory, instruction=task.instruction,
+            workdir=task.workdir, limits=limits, models=self._settings.models, trial=spec.key,
+            seed=sampling_seed(self._settings.run_seed, spec.task, spec.seed, spec.attempt), sandbox=home,
+        )  # fmt: skip
+
+    async def _grade(
+        self, spec: TrialSpec, task: Task, instance: Instance, session: SessionResult, task_box: Sandbox, fresh: Sandbox
+    ) -> Trial:
+        if session.ended == "infra":
+            raise InfraError(session.detail)
+        if session.ended == "cancelled":
+            return self._trial(spec, "cancelled", None, session)
+        collected = await collect(task, task_box)
+        artifacts = artifacts_of(collected)
+        await close_quietly(task_box)
+        if session.ended in ("agent_error", "time_up"):
+            outcome: Outcome = "agent_error" if session.ended == "agent_error" else "time_up"
+            return self._trial(spec, outcome, 0.0, session).model_copy(update={"artifacts": artifacts})
+        verdict = await verify(task, instance, collected, self._sandboxes, label=spec.key, sandbox=fresh)
+        log = {"score": verdict.score, "problem": verdict.problem, "log": verdict.log}
+        self._write(spec.key, "verifier.json", json.dumps(log, indent=1).encode())
+        if verdict.score is None:
+            trial = self._trial(spec, "task_error", None, session, verdict.problem)
+        else:
+            trial = self._trial(spec, "scored", verdict.score, session)
+        return trial.model_copy(update={"artifacts": artifacts, "checks": verdict.checks})
+
+    def _trial(
+        self, spec: TrialSpec, outcome: Outcome, score: float | None, session: SessionResult | None = None, detail: str = ""
+    ) -> Trial:
+        origin = self._settings.default_origin
+        if session is not None and len(session.origins) == 1:
+            origin = next(iter(session.origins))  # type: ignore[assignment]
+        return Trial(
+            spec=spec, outcome=outcome, score=score, detail=detail or (session.detail if session else ""),
+            flags=session.flags if session else (), usage=session.usage if session else Usage(),
+            steps=session.steps if session else 0, counters=session.counters if session else (), origin=origin,
+            isolation=self._settings.isolation, sandbox=self._sandboxes.name,
+        )  # fmt: skip
+
+    def _write(self, key: str, name: str, data: bytes) -> None:
+        if self._settings.folder is not None:
+            write_atomic(self._settings.folder(key) / name, data)
+
+
+def task_spec(task: Task, label: str) -> SandboxSpec:
+    """The sandbox in which the agent's commands run. The tests are not there."""
+    return SandboxSpec(label=label, workdir=task.workdir, cpus=task.cpus, memory_mb=task.memory_mb, disk_mb=256, pids=128,
+                       extra_dirs=("/logs",))  # fmt: skip
