@@ -1,0 +1,178 @@
+"""The gateway: every model call of a run goes through it. Keys, prices, budget, rate limit and retries live here.
+
+Layers, in order: validate, reserve budget, adaptive rate limit, adapter, classify and retry, settle the price, account.
+The adapter sends one request once; what may be tried again, when, and within which deadline is decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from harness.budget import Budget
+from harness.draws import draw
+from harness.errors import LimitReached, MachineError, ModelFault, UsageError
+from harness.models.keys import redact
+from harness.models.limiter import Limiter
+from harness.models.prices import Price, price_of
+from harness.records import ModelCall, ModelReply, ModelRequest, Origin, Usage
+from harness.records.experiment import ModelChoice
+from harness.seams import Model
+
+MAX_TRIES = 5
+TRY_LIMIT = 120.0
+MAX_MESSAGES = 2000
+MAX_PROMPT = 8 << 20
+TYPICAL_REPLY = 1000
+"""Tokens reserved for a reply that sets no max_tokens."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request that was sent for a call: what came of it ("ok" or the fault's kind), in how many seconds."""
+
+    trial: str
+    kind: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Route:
+    """A declared alias: the model behind it, its adapter, its price (None: unpriced)."""
+
+    choice: ModelChoice
+    adapter: Model
+    price: Price | None
+    limiter: Limiter = field(default_factory=Limiter)
+
+
+class ModelGateway:
+    """Answers ModelCalls. Raises LimitReached (the run's budget), ModelFault (after retries), UsageError, MachineError."""
+
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        budget: Budget | None = None,
+        *,
+        on_attempt: Callable[[Attempt], None] = lambda attempt: None,
+        backoff: float = 0.5,
+    ) -> None:
+        self._routes = dict(routes)
+        self.budget = budget or Budget()
+        self._on_attempt = on_attempt
+        self._backoff = backoff
+        self._origin: Origin | None = None
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return tuple(self._routes)
+
+    async def complete(self, call: ModelCall) -> ModelReply:
+        """Answer one call within its deadline."""
+        route = self._validate(call)
+        estimate = _estimate(call)
+        usd = route.price.of(estimate) if route.price is not None else None
+        self.budget.reserve(usd, estimate.tokens)
+        used = Usage()
+        try:
+            reply = await self._send(call, route)
+            used = self._priced(reply.usage, route)
+        finally:
+            self.budget.settle(call.role, usd, estimate.tokens, used)
+        self._same_origin(reply.origin)
+        return reply.model_copy(update={"usage": used})
+
+    def _validate(self, call: ModelCall) -> Route:
+        route = self._routes.get(call.alias)
+        if route is None:
+            raise ModelFault("bad_request", f"model alias {call.alias!r} is not declared")
+        if not call.messages or len(call.messages) > MAX_MESSAGES:
+            raise ModelFault("bad_request", f"{len(call.messages)} messages; want 1 to {MAX_MESSAGES}")
+        for message in call.messages:
+            if message.get("role") not in ("system", "developer", "user", "assistant", "tool"):
+                raise ModelFault("bad_request", f"role {str(message.get('role'))[:40]!r}")
+        for tool in call.tools:
+            if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
+                raise ModelFault("bad_request", f"tool type {str(tool.get('type'))[:40]!r}: only functions that the scaffold "
+                                 "runs itself are passed on; tools that the provider runs reach the network")  # fmt: skip
+        if _prompt_size(call) > MAX_PROMPT:
+            raise ModelFault("context", f"a prompt of more than {MAX_PROMPT >> 20} MiB")
+        return route
+
+    async def _send(self, call: ModelCall, route: Route) -> ModelReply:
+        for number in range(1, MAX_TRIES + 1):
+            left = call.deadline - time.monotonic()
+            if left <= 0:
+                raise LimitReached("time_limit")
+            begun = time.monotonic()
+            try:
+                async with asyncio.timeout(left), route.limiter.slot():
+                    reply = await self._try(call, route, min(call.deadline - time.monotonic(), TRY_LIMIT))
+            except TimeoutError:
+                raise LimitReached("time_limit") from None
+            except ModelFault as fault:
+                self._on_attempt(Attempt(call.trial, fault.kind, time.monotonic() - begun))
+                await self._after(fault, number, call, route)
+            else:
+                self._on_attempt(Attempt(call.trial, "ok", time.monotonic() - begun))
+                route.limiter.succeeded()
+                return reply
+        raise AssertionError("unreachable: the last fault is raised in _after")
+
+    async def _try(self, call: ModelCall, route: Route, limit: float) -> ModelReply:
+        request = ModelRequest(
+            model=route.choice.name, messages=call.messages, tools=call.tools, sampling=call.sampling, seed=call.seed,
+            api_base=route.choice.api_base, reasoning_effort=route.choice.reasoning_effort, time_limit=max(0.05, limit),
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(max(0.05, limit)):
+                return await route.adapter.complete(request)
+        except TimeoutError:
+            raise ModelFault("timeout", f"no answer in {limit:.0f} s") from None
+
+    async def _after(self, fault: ModelFault, number: int, call: ModelCall, route: Route) -> None:
+        """Wait before the next try, or give up: what is not retryable, the last try, a wait beyond the deadline."""
+        message = redact(str(fault))
+        if fault.kind == "auth":
+            raise MachineError(f'model "{route.choice.name}": the provider refused the key: {message[:200]}\n'
+                               "check the key in the environment, then go on with --resume") from None  # fmt: skip
+        if fault.kind == "rate_limit":
+            route.limiter.limited(fault.retry_after)
+        jitter = 0.5 + draw(call.seed, call.trial, "backoff", number)
+        wait = fault.retry_after if fault.retry_after is not None else self._backoff * 2 ** (number - 1) * jitter
+        if not fault.retryable or number >= MAX_TRIES or time.monotonic() + wait >= call.deadline:
+            raise ModelFault(fault.kind, f"{message[:300]} (after {number} tries)", retry_after=fault.retry_after)
+        await asyncio.sleep(wait)
+
+    @staticmethod
+    def _priced(usage: Usage, route: Route) -> Usage:
+        return usage.model_copy(update={"calls": 1, "usd": None if route.price is None else route.price.of(usage)})
+
+    def _same_origin(self, origin: Origin) -> None:
+        if self._origin is None:
+            self._origin = origin
+        elif self._origin != origin:
+            raise UsageError(f"models of one run have different origins ({self._origin} and {origin}); "
+                             "their results cannot be compared, use one kind")  # fmt: skip
+
+
+def build_routes(models: Mapping[str, ModelChoice], adapter_of: Callable[[ModelChoice], Model]) -> dict[str, Route]:
+    """Routes by alias. Aliases of one server and model share a limiter."""
+    limiters: dict[tuple[str, str | None], Limiter] = {}
+    routes = {}
+    for alias, choice in models.items():
+        limiter = limiters.setdefault((choice.name, choice.api_base), Limiter())
+        routes[alias] = Route(choice, adapter_of(choice), price_of(choice), limiter)
+    return routes
+
+
+def _prompt_size(call: ModelCall) -> int:
+    return sum(len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or "")) for message in call.messages)
+
+
+def _estimate(call: ModelCall) -> Usage:
+    """What a call may use: prompt characters over three, and the longest reply that it allows."""
+    tools = sum(len(str(tool)) for tool in call.tools)
+    return Usage(tokens_in=(_prompt_size(call) + tools) // 3 + 50, tokens_out=call.sampling.max_tokens or TYPICAL_REPLY)

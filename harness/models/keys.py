@@ -1,0 +1,55 @@
+"""Which key a provider needs, and keeping keys out of what is written down."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from harness.errors import MachineError, UsageError, did_you_mean
+from harness.records.experiment import ModelChoice
+
+KEYS = {
+    "anthropic": "ANTHROPIC_API_KEY", "azure": "AZURE_API_KEY", "cohere": "COHERE_API_KEY",
+    "dashscope": "DASHSCOPE_API_KEY", "deepinfra": "DEEPINFRA_API_KEY", "deepseek": "DEEPSEEK_API_KEY",
+    "fireworks_ai": "FIREWORKS_API_KEY", "gemini": "GEMINI_API_KEY", "groq": "GROQ_API_KEY",
+    "minimax": "MINIMAX_API_KEY", "mistral": "MISTRAL_API_KEY", "moonshot": "MOONSHOT_API_KEY",
+    "novita": "NOVITA_API_KEY", "openai": "OPENAI_API_KEY", "openrouter": "OPENROUTER_API_KEY",
+    "sambanova": "SAMBANOVA_API_KEY", "together_ai": "TOGETHERAI_API_KEY", "xai": "XAI_API_KEY", "zai": "ZAI_API_KEY",
+}  # fmt: skip
+KEYLESS = ("hosted_vllm", "lm_studio", "ollama", "ollama_chat", "simulated")
+_SHAPES = re.compile(r"(sk-[A-Za-z0-9_\-]{12,}|eyJ[A-Za-z0-9_\-.]{20,}|AIza[A-Za-z0-9_\-]{20,}|(?<=Bearer )[A-Za-z0-9_\-.]{12,})")
+
+
+def check_route(choice: ModelChoice, environ: Mapping[str, str] = os.environ) -> None:
+    """Raise UsageError for an unknown provider and MachineError for a missing key, each with what to do."""
+    provider, slash, rest = choice.name.partition("/")
+    known = sorted([*KEYS, *KEYLESS])
+    if not slash or not rest:
+        raise UsageError(f'model "{choice.name}": want provider/name, as litellm names it (openai/gpt-4o, simulated/medium)\n'
+                         f"providers: {', '.join(known)}")  # fmt: skip
+    if provider not in known:
+        raise UsageError(f'model "{choice.name}": unknown provider "{provider}"{did_you_mean(provider, known)}\n'
+                         f"providers: {', '.join(known)}")  # fmt: skip
+    variable = KEYS.get(provider)
+    if variable and not environ.get(variable) and not is_loopback(choice.api_base):
+        raise MachineError(f'model "{choice.name}": no key; {variable} is not set in the environment\n'
+                           f"export {variable}=..., or use simulated/medium, which needs none")  # fmt: skip
+
+
+def key_for(choice: ModelChoice, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The key to send; a stand-in for servers on loopback, which check none."""
+    variable = KEYS.get(choice.name.partition("/")[0])
+    found = environ.get(variable) if variable else None
+    return found or ("none" if is_loopback(choice.api_base) else None)
+
+
+def is_loopback(base: str | None) -> bool:
+    """Whether an API base is on this machine."""
+    return bool(base) and (urlsplit(str(base)).hostname or "") in ("127.0.0.1", "localhost", "::1")
+
+
+def redact(text: str) -> str:
+    """The text without anything shaped like a key."""
+    return _SHAPES.sub("[key]", text)

@@ -1,0 +1,58 @@
+"""How many calls to one route may be in flight: grows while it goes well, shrinks on each rate-limit episode (AIMD)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+
+
+class Limiter:
+    """Slots for one route. A Retry-After holds back new calls; it is waited for outside the slot."""
+
+    def __init__(self, start: float = 20.0, low: float = 1.0, high: float = 100.0,
+                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
+        self._limit, self._low, self._high = start, low, high
+        self._clock = clock
+        self._in_flight = 0
+        self._since_growth = 0
+        self._hold_until = 0.0
+        self._cooldown_until = 0.0
+        self._changed = asyncio.Condition()
+
+    @property
+    def limit(self) -> float:
+        """Calls that may be in flight now."""
+        return self._limit
+
+    @contextlib.asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a slot and hold it."""
+        while (wait := self._hold_until - self._clock()) > 0:
+            await asyncio.sleep(wait)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._in_flight < max(1, int(self._limit)))
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._in_flight -= 1
+                self._changed.notify()
+
+    def succeeded(self) -> None:
+        """A call went through: grow by 5 % per round of calls, when the slots are in use."""
+        self._since_growth += 1
+        if self._since_growth >= self._limit and self._in_flight >= 0.8 * self._limit:
+            self._since_growth = 0
+            self._limit = min(self._high, self._limit * 1.05 + 0.1)
+
+    def limited(self, retry_after: float | None) -> None:
+        """The server said 429: shrink once per episode, and hold new calls back."""
+        now = self._clock()
+        if now >= self._cooldown_until:
+            self._limit = max(self._low, self._limit * 0.8)
+        self._cooldown_until = now + max(1.0, retry_after or 0.0)
+        if retry_after:
+            self._hold_until = max(self._hold_until, now + min(retry_after, 60.0))
