@@ -38,7 +38,7 @@ def make_duel(archive: Archive, number: int, experiment: Experiment, units: tupl
 
 def _fresh(archive: Archive, parent: str, number: int) -> tuple[Trial, ...]:
     """The parent's trials of earlier rounds, but never those that selected it."""
-    selected_in = archive.candidates[parent].round
+    selected_in = archive.candidates[parent].round if parent != archive.seed else -1
     rounds = archive.trial_rounds
     return tuple(trial for trial in archive.trials.get(parent, ()) if selected_in < rounds[trial.spec.key] < number)
 

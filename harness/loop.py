@@ -106,6 +106,7 @@ class Loop:
     async def run(self) -> Archive:
         """Rounds until a cap, patience or the design ends the run; then the claim, if the experiment asks for it."""
         self._plant_seed()
+        await self._baseline()
         while (reason := self._stop_reason()) is None:
             await self._round(self._round_number())
         if self.experiment.claim.at_end and not self.archive.claims:
@@ -113,6 +114,13 @@ class Loop:
         if self.archive.ended is None:
             self._emit(RunEnded(reason=reason, best=self.archive.best))
         return self.archive
+
+    async def _baseline(self) -> None:
+        """One pass of the seed over train: what the first proposer goes by, and fresh trials of the first parent."""
+        specs = [TrialSpec(candidate=self.archive.seed, task=unit.task, seed=unit.seed, attempt=0)
+                 for unit in self._units("train")]  # fmt: skip
+        if self.experiment.budget.rounds != 0:
+            await self._measure(self._affordable(tuple(specs)), 0)
 
     # --- one round, straight down ---
 

@@ -1,0 +1,309 @@
+"""From an experiment to a running loop: the only module that knows concrete classes."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from harness.archive import Archive, fold
+from harness.budget import Budget
+from harness.config import config_digest
+from harness.display import Display
+from harness.errors import MachineError, UsageError
+from harness.evidence import EvidenceBuilder
+from harness.executor import LocalExecutor
+from harness.gates import build_gate
+from harness.hashing import digest_json
+from harness.instances import Instances
+from harness.integrity import Scanner
+from harness.journal import Journal
+from harness.lineage import Lineage
+from harness.loop import Effects, Loop
+from harness.models.gateway import ModelGateway, build_routes
+from harness.models.keys import check_route, is_loopback
+from harness.models.routes import adapter_for
+from harness.notes import NoteKeeper
+from harness.paths import RunPaths, resolve
+from harness.predictions import score_predictions
+from harness.proposers import build_proposer
+from harness.records import Decision, Experiment, Grade, Rejection, Suite, Task, Trial, TrialSpec
+from harness.records.events import RunResumed, RunStarted
+from harness.runs import write_atomic
+from harness.sandboxes import open_provider
+from harness.sandboxes.runtime import cache_root, image_digest
+from harness.scaffold import Scaffold, ScaffoldError, check_scope, check_treatment, read_scaffold, to_scaffold
+from harness.scaffolding import boots
+from harness.seams import Capabilities, Sandboxes, Tracker
+from harness.selectors import build_selector
+from harness.suites import load_suite
+from harness.trackers.mlflow import MlflowTracker
+from harness.trial import TrialEngine, TrialSettings
+
+_PACKAGES = ("selfharness", "litellm", "mlflow", "pydantic", "numpy", "scipy", "pandas")
+
+
+@dataclass
+class Machine:
+    """What a run works with on this machine. Close it."""
+
+    sandboxes: Sandboxes
+    capabilities: Capabilities
+    gateway: ModelGateway
+    instances: Instances
+
+    async def close(self) -> None:
+        await self.sandboxes.close()
+
+
+async def open_machine(experiment: Experiment, archive: Archive | None = None) -> Machine:
+    """Check keys and sandboxes, then open them. Raises MachineError and UsageError that say what to do."""
+    for choice in experiment.models.values():
+        check_route(choice)
+    budget = Budget(usd=experiment.budget.usd, tokens=experiment.budget.tokens)
+    if archive is not None:
+        budget.book("worker", archive.spent("worker"))
+        budget.book("proposer", archive.spent("proposer"))
+    gateway = ModelGateway(build_routes(experiment.models, adapter_for), budget)
+    chosen = experiment.sandbox
+    unsafe = os.environ.get("HARNESS_UNSAFE_LOCAL") == "1"
+    sandboxes = open_provider(chosen.kind, root=chosen.root, concurrency=chosen.concurrency, unsafe=unsafe)
+    try:
+        capabilities = await sandboxes.probe()
+        check_grade(experiment, capabilities)
+    except BaseException:
+        await sandboxes.close()
+        raise
+    runtime = image_digest() if chosen.root is None else digest_json(["root", chosen.root])
+    return Machine(sandboxes, capabilities, gateway, Instances(sandboxes, cache_root(), runtime))
+
+
+def check_grade(experiment: Experiment, capabilities: Capabilities) -> None:
+    """Refuse weaker isolation than the experiment asks for: by default A for live models, B for simulated ones."""
+    wanted: Grade = experiment.sandbox.min_grade or ("B" if is_simulated(experiment) else "A")
+    if capabilities.grade > wanted:
+        notes = "; ".join(capabilities.notes[:2])
+        raise MachineError(
+            f"sandbox {capabilities.provider}: isolation grade {capabilities.grade} here, and {wanted} is wanted ({notes})\n"
+            f"harness check says what is missing; to accept it: --set sandbox.min_grade={capabilities.grade}"
+        )
+
+
+def is_simulated(experiment: Experiment) -> bool:
+    """Whether every model is simulated, embedded or served by us on loopback."""
+    return all(choice.name.startswith("simulated/") or _served_simulated(choice.api_base) for choice in experiment.models.values())
+
+
+def _served_simulated(base: str | None) -> bool:
+    if not is_loopback(base):
+        return False
+    try:
+        with urllib.request.urlopen(f"{base}/models", timeout=2) as answer:
+            listed = json.load(answer)["data"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return bool(listed) and all(str(model.get("id", "")).startswith("simulated/") for model in listed)
+
+
+async def preflight(experiment: Experiment) -> list[str]:
+    """What --dry-run says: everything that a run would need, tried."""
+    suite, tasks = load_suite(experiment.suite.name)
+    scaffold = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
+    machine = await open_machine(experiment)
+    await machine.close()
+    units = {split: len(suite.units(split, experiment.suite.seeds)) for split in ("train", "val", "test")}  # type: ignore[arg-type]
+    return [
+        f"models     {', '.join(f'{alias} = {choice.name}' for alias, choice in experiment.models.items())}",
+        f"scaffold   {experiment.scaffold.start}, {len(scaffold.files)} files, digest {scaffold.digest[:12]}",
+        f"suite      {suite.name}, {len(tasks)} tasks, units: {units['train']} train, {units['val']} val, {units['test']} test",
+        f"sandbox    {machine.capabilities.provider}, isolation grade {machine.capabilities.grade}",
+        "nothing was run",
+    ]
+
+
+async def run_experiment(
+    experiment: Experiment, paths: RunPaths, journal: Journal, archive: Archive, *, quiet: bool = False
+) -> Archive:
+    """The loop of one launch, from wherever the archive says it stands."""
+    loop, machine, listeners = await build_loop(experiment, paths, journal, archive, quiet=quiet)
+    try:
+        done = await loop.run()
+        Lineage(paths.lineage).checkout(done.best, paths.best)
+        return done
+    finally:
+        await machine.close()
+        for listener in listeners:
+            listener.close()
+
+
+async def claim_run(experiment: Experiment, paths: RunPaths, journal: Journal, archive: Archive) -> Archive:
+    """Open the seal of a finished or stopped run."""
+    loop, machine, listeners = await build_loop(experiment, paths, journal, archive, quiet=False, resumed=False)
+    try:
+        await loop.claim()
+        return loop.archive
+    finally:
+        await machine.close()
+        for listener in listeners:
+            listener.close()
+
+
+async def build_loop(
+    experiment: Experiment, paths: RunPaths, journal: Journal, archive: Archive, *, quiet: bool, resumed: bool = True
+) -> tuple[Loop, Machine, list[Tracker]]:
+    """Everything wired. Writes lock.json and the first event of a launch."""
+    suite, tasks = load_suite(experiment.suite.name)
+    seed = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
+    check_treatment(seed, seed, experiment.limits)
+    machine = await open_machine(experiment, archive)
+    try:
+        lock = make_lock(experiment, suite, tasks, seed, machine)
+        archive = _begin(experiment, paths, journal, archive, lock, resumed)
+        listeners = _listeners(experiment, paths, suite, archive, quiet)
+        effects = _effects(experiment, paths, suite, tasks, machine, listeners)
+    except BaseException:
+        await machine.close()
+        raise
+    families = {name: task.family for name, task in tasks.items()}
+    loop = Loop(experiment, suite, dict(seed.files), paths, journal, archive, build_gate(experiment.gate.kind),
+                build_selector(experiment.selector.kind), effects, families)  # fmt: skip
+    return loop, machine, listeners
+
+
+def _begin(
+    experiment: Experiment, paths: RunPaths, journal: Journal, archive: Archive, lock: dict[str, Any], resumed: bool
+) -> Archive:
+    if not archive.run:
+        write_atomic(paths.lock, json.dumps(lock, indent=1).encode())
+        started = RunStarted(run=paths.name, experiment=experiment.name, config=config_digest(experiment),
+                             lock=digest_json(comparable(lock)))  # fmt: skip
+        return fold([journal.append(started)])
+    refuse_changed_lock(paths, lock)
+    if not resumed:
+        return archive
+    return fold([journal.append(RunResumed(finished_trials=len(archive.finished)))], archive)
+
+
+def _listeners(experiment: Experiment, paths: RunPaths, suite: Suite, archive: Archive, quiet: bool) -> list[Tracker]:
+    listeners: list[Tracker] = [] if quiet else [Display(archive)]
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or experiment.tracking.uri
+    if uri:
+        listeners.append(MlflowTracker(absolute_uri(uri), paths, experiment, suite, archive))
+    return listeners
+
+
+def absolute_uri(uri: str) -> str:
+    """A relative sqlite path is relative to the current folder, and is made absolute at once."""
+    prefix = "sqlite:///"
+    return prefix + str(Path(uri.removeprefix(prefix)).resolve()) if uri.startswith(prefix) else uri
+
+
+def _effects(
+    experiment: Experiment, paths: RunPaths, suite: Suite, tasks: Mapping[str, Task], machine: Machine, listeners: list[Tracker]
+) -> Effects:
+    settings = TrialSettings(run_seed=experiment.seed, limits=experiment.limits, models=tuple(experiment.models),
+                             model_name=experiment.models["main"].name, isolation=machine.capabilities.grade,
+                             folder=paths.trial, default_origin="simulated" if is_simulated(experiment) else "live")  # fmt: skip
+    engine = TrialEngine(machine.sandboxes, machine.gateway, machine.instances, settings)
+    lineage, scaffolds = Lineage(paths.lineage), dict[str, Scaffold]()
+
+    async def run_trial(spec: TrialSpec) -> Trial:
+        if spec.candidate not in scaffolds:
+            scaffolds[spec.candidate] = to_scaffold(lineage.files(spec.candidate))
+        return await engine.run(spec, tasks[spec.task], scaffolds[spec.candidate])
+
+    def scored(archive: Archive, decision: Decision) -> Decision:
+        proposal = archive.proposals.get(decision.round)
+        if proposal is None or decision.delta is None:
+            return decision
+        return decision.model_copy(update={"predictions": score_predictions(proposal.manifest, decision, suite.train)})
+
+    validator = Validator(experiment, tasks, machine, lineage)
+    train = {name: tasks[name] for name in suite.train}
+    helper = None if experiment.proposer.scaffold == "parent" else read_scaffold(
+        resolve(experiment.proposer.scaffold, "scaffolds", "", "scaffold"))  # fmt: skip
+    notes = NoteKeeper(paths, machine.gateway, experiment.proposer.model, experiment.seed)
+    return Effects(
+        run_trial=run_trial,
+        executor=LocalExecutor(experiment.sandbox.concurrency),
+        proposer=build_proposer(experiment.proposer, machine.sandboxes, machine.gateway, paths, helper, experiment.limits),
+        build_evidence=EvidenceBuilder(paths, experiment, train).build,
+        validate=validator.validate,
+        write_memo=notes.write,
+        score_predictions=scored,
+        listeners=listeners,
+    )
+
+
+class Validator:
+    """Everything that a proposal must pass before it costs a trial."""
+
+    def __init__(self, experiment: Experiment, tasks: Mapping[str, Task], machine: Machine, lineage: Lineage) -> None:
+        self._experiment, self._machine, self._lineage = experiment, machine, lineage
+        self._scanner = Scanner(tasks.values())
+
+    async def validate(self, archive: Archive, parent: str, after: dict[str, str]) -> Rejection | None:
+        """The first rule that the edited files break, or None. Cheap checks first, then it must start."""
+        before = self._lineage.files(parent)
+        try:
+            scaffold = to_scaffold(after)
+            check_scope(before, after, self._experiment.scaffold.editable)
+            check_treatment(to_scaffold(before), scaffold, self._experiment.limits)
+        except ScaffoldError as error:
+            return error.rejection
+        if rejection := self._scanner.scan(before, after):
+            return rejection
+        return await boots(self._machine.sandboxes, scaffold)
+
+
+def make_lock(
+    experiment: Experiment, suite: Suite, tasks: Mapping[str, Task], seed: Scaffold, machine: Machine
+) -> dict[str, Any]:
+    """Everything by which a result can be traced: resolved config, versions, digests."""
+    return {
+        "schema": 1,
+        "experiment": experiment.model_dump(mode="json", exclude_none=True),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "suite": {"name": suite.name, "digest": suite.digest},
+        "tasks": {name: {"digest": task.digest, "agent": task.agent_digest, "grading": task.grading_digest}
+                  for name, task in sorted(tasks.items())},
+        "scaffold": {"start": experiment.scaffold.start, "digest": seed.digest},
+        "sandbox": {"provider": machine.capabilities.provider, "grade": machine.capabilities.grade, "image": image_digest()},
+        "models": {alias: choice.name for alias, choice in experiment.models.items()},
+    }  # fmt: skip
+
+
+def comparable(lock: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a lock that decides scores: versions and the experiment's own keys are compared elsewhere."""
+    return {key: lock[key] for key in ("suite", "tasks", "scaffold", "sandbox", "models")}
+
+
+def refuse_changed_lock(paths: RunPaths, lock: Mapping[str, Any]) -> None:
+    """Raise UsageError when tasks, suite, scaffold or sandbox are not what the run began with."""
+    before = comparable(json.loads(paths.lock.read_text("utf-8")))
+    now = comparable(lock)
+    changed = [f"{key}.{name}" for key in now for name in now[key] if before.get(key, {}).get(name) != now[key][name]]
+    if changed:
+        raise UsageError(f"--resume {paths.name}: {', '.join(changed[:4])} changed since the run began; results would not be "
+                         "comparable\nrestore them, or start a new run")  # fmt: skip
+
+
+def locked_experiment(paths: RunPaths) -> Experiment:
+    """The resolved experiment of a run. Raises UsageError when lock.json is missing or damaged."""
+    try:
+        return Experiment.model_validate(json.loads(paths.lock.read_text("utf-8"))["experiment"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{paths.lock}: cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
