@@ -1,0 +1,62 @@
+"""What the agent asks of the kernel for itself, before anything untrusted runs: prctl(2), capset(2), mount(2), seccomp(2).
+
+With a user id of its own (`uid` in the configuration) the agent is root of the user namespace and nobody outside it: it
+mounts the writable folders with their inode limit, forbids further user namespaces, and keeps the few capabilities that
+switching to the untrusted user and killing it need.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+MS_NOSUID, MS_NODEV = 2, 4
+CAPABILITY_VERSION_3 = 0x20080522
+KEPT = 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7
+"""CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETGID, CAP_SETUID."""
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, "%s: %s" % (what, os.strerror(number)))
+
+
+def hide() -> None:
+    """Close memory, descriptors and tracing to other processes, and die with the monitor. Again after a change of uid."""
+    LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if os.getpid() == 1:
+        LIBC.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+
+
+def mount_tmpfs(path: str, size: int, inodes: int, mode: str, uid: int) -> None:
+    """A bounded writable folder that belongs to the untrusted user. Raises OSError."""
+    options = "size=%d,nr_inodes=%d,mode=%s,uid=%d,gid=%d" % (size, inodes, mode, uid, uid)
+    _check(LIBC.mount(b"tmpfs", path.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options.encode()), "mount " + path)
+
+
+def forbid_user_namespaces() -> None:
+    """No process in this user namespace can make another. Raises OSError."""
+    with open("/proc/sys/user/max_user_namespaces", "w") as file:
+        file.write("0")
+
+
+def keep_few_capabilities() -> None:
+    """Effective and permitted: four; inheritable and, with it, ambient: none. Raises OSError."""
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)(KEPT, KEPT, 0, 0, 0, 0)
+    _check(LIBC.capset(header, data), "capset")
+
+
+class Program(ctypes.Structure):
+    """struct sock_fprog of linux/filter.h."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
+
+
+def filter_calls(code: bytes) -> None:
+    """Install a seccomp filter on this process and all that it will start. Raises OSError."""
+    _check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    _check(LIBC.prctl(PR_SET_SECCOMP, 2, ctypes.byref(Program(len(code) // 8, code)), 0, 0), "seccomp")
