@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from harness.errors import HarnessError, InfraError, LimitReached, ModelFault
-from harness.records import Limits, ModelCall, ModelReply, Role, Sampling, Usage
+from harness.records import Limits, ModelCall, ModelReply, Origin, Role, Sampling, Usage
 from harness.seams import File, Sandbox
 from harness.trajectory import Trajectory
 
@@ -62,7 +62,9 @@ class Broker:
         """The limit that ended the agent, if one did."""
         self.fault: HarnessError | None = None
         """The infrastructure fault that ended the agent, if one did."""
-        self.origins: set[str] = set()
+        self.crash: Exception | None = None
+        """What went wrong in the harness itself: not the scaffold's fault, not infrastructure; it is raised again."""
+        self.origins: set[Origin] = set()
         self._operations: dict[str, Callable[[Mapping[str, Any], bytes], Awaitable[tuple[dict[str, Any], bytes]]]] = {
             "task": self._task, "exec": self._exec, "read": self._read, "write": self._write,
             "complete": self._complete, "log": self._log,
@@ -91,6 +93,9 @@ class Broker:
                 return {"id": ident, "error": {"kind": "limit", "limit": self.limit, "message": str(reached)}}, b""
             except InfraError as error:
                 return self._infra(ident, error)
+            except Exception as error:  # the boundary: a bug or a machine error of ours ends the session at once
+                self.crash = self.crash or error
+                return {"id": ident, "error": {"kind": "infra", "message": "the harness failed"}}, b""
         return {"id": ident, **answer}, payload
 
     def _infra(self, ident: Any, error: InfraError) -> tuple[dict[str, Any], bytes]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from harness.broker import Broker, Gateway, text_files
 from harness.errors import HarnessError, SandboxFault
-from harness.records import Limits, Role, Usage
+from harness.records import Limits, Origin, Role, Usage
 from harness.scaffold import Scaffold
 from harness.seams import ExecResult, Mount, Sandbox, Sandboxes, SandboxSpec
 from harness.trajectory import Trajectory
@@ -29,7 +29,7 @@ class SessionResult:
     steps: int
     counters: tuple[tuple[str, int], ...]
     flags: tuple[str, ...]
-    origins: frozenset[str]
+    origins: frozenset[Origin]
     working_s: float
     fault: HarnessError | None = None
 
@@ -75,6 +75,8 @@ async def run_session(
             ran = ExecResult(returncode=None, output=b"")
     finally:
         await asyncio.shield(home.close())
+    if broker.crash is not None:
+        raise broker.crash
     return _result(broker, ran)
 
 

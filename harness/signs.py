@@ -56,12 +56,13 @@ def _looked_again(calls: Sequence[tuple[str, str]], index: int) -> bool:
 
 def _calls(document: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     """(arguments as text, output) of every tool call, in order."""
-    found = []
+    found: list[tuple[str, str]] = []
     for step in document.get("steps", ()):
         outputs = {r.get("source_call_id"): str(r.get("content") or "")
                    for r in (step.get("observation") or {}).get("results", [])}  # fmt: skip
         for call in step.get("tool_calls") or []:
             arguments = call.get("arguments") or {}
-            text = arguments.get("command") if isinstance(arguments.get("command"), str) else json.dumps(arguments)
+            command = arguments.get("command")
+            text = command if isinstance(command, str) else json.dumps(arguments)
             found.append((text, outputs.get(call.get("tool_call_id"), "")))
     return found

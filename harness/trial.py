@@ -138,7 +138,7 @@ class TrialEngine:
     ) -> Trial:
         origin = self._settings.default_origin
         if session is not None and len(session.origins) == 1:
-            origin = next(iter(session.origins))  # type: ignore[assignment]
+            origin = next(iter(session.origins))
         return Trial(
             spec=spec, outcome=outcome, score=score, detail=detail or (session.detail if session else ""),
             flags=session.flags if session else (), usage=session.usage if session else Usage(),

@@ -117,7 +117,7 @@ async def preflight(experiment: Experiment) -> list[str]:
     scaffold = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
     machine = await open_machine(experiment)
     await machine.close()
-    units = {split: len(suite.units(split, experiment.suite.seeds)) for split in ("train", "val", "test")}  # type: ignore[arg-type]
+    units = {split: len(suite.units(split, experiment.suite.seeds)) for split in ("train", "val", "test")}
     return [
         f"models     {', '.join(f'{alias} = {choice.name}' for alias, choice in experiment.models.items())}",
         f"scaffold   {experiment.scaffold.start}, {len(scaffold.files)} files, digest {scaffold.digest[:12]}",

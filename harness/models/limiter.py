@@ -29,8 +29,9 @@ class Limiter:
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot and hold it."""
-        while (wait := self._hold_until - self._clock()) > 0:
-            await asyncio.sleep(wait)
+        held = self._hold_until - self._clock()
+        if held > 0:
+            await asyncio.sleep(held)
         async with self._changed:
             await self._changed.wait_for(lambda: self._in_flight < max(1, int(self._limit)))
             self._in_flight += 1

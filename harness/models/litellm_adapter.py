@@ -86,7 +86,7 @@ def import_litellm() -> Any:
     """litellm, told to fetch nothing, print nothing and report nothing."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_LOG", "ERROR")
-    module = importlib.import_module("litellm")
+    module: Any = importlib.import_module("litellm")
     module.suppress_debug_info = True
     module.telemetry = False
     module.turn_off_message_logging = True
@@ -141,7 +141,7 @@ def read_reply(response: Any, *, seed_sent: bool) -> ModelReply:
 def _message(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Role, content, tool calls, reasoning; everything that a later request must carry back, and no nulls."""
     message: dict[str, Any] = {"role": "assistant", "content": raw.get("content")}
-    calls = []
+    calls: list[dict[str, Any]] = []
     for call in raw.get("tool_calls") or []:
         function = call.get("function") or {}
         arguments = function.get("arguments")

@@ -1,59 +1,52 @@
-"""The bwrap provider: bubblewrap, for Linux without Docker (research in sandbox.md section 5; bwrap(1)).
+"""The bwrap provider: bubblewrap, for Linux without Docker.
 
-Started by root it drops to an unprivileged user of its own per live sandbox first, because a user namespace whose outer
-uid is 0 can write /proc/sys. The environment is empty, so /proc/1/environ has nothing to show. Root is the host's /usr
-read-only with a fresh dozen of files in /etc, or a full root that the experiment names.
+Started by root it runs each sandbox as two unprivileged users of its own: one for the in-sandbox agent, one for
+untrusted code, which can then neither signal nor open the agent. Started by anybody else both share that user, and the
+agent is guarded by being PID 1 and undumpable.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from functools import lru_cache
+import signal
+from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
 from harness.errors import MachineError, SandboxFault
-from harness.sandboxes import cgroups, seccomp
+from harness.sandboxes import cgroups, jail
+from harness.sandboxes.cache import cache_root
+from harness.sandboxes.client import Client
+from harness.sandboxes.mounts import identity, readable
+from harness.sandboxes.pool import WarmPool
 from harness.sandboxes.process import ProcessSandbox
-from harness.sandboxes.runtime import ensure_runtime, readable_copy
+from harness.sandboxes.slots import Slots
 from harness.seams import Capabilities, Sandbox, SandboxSpec
 
-AGENT = Path(__file__).with_name("agent.py")
-FIRST_UID = 20_000
-SLOTS = 4_000
-PATH = "/opt/runtime/bin:/usr/bin:/bin"
-ETC = {
-    "passwd": "root:x:0:0:root:/:/usr/sbin/nologin\nagent:x:{uid}:{uid}:agent:/tmp:/bin/bash\n",
-    "group": "root:x:0:\nagent:x:{uid}:\n",
-    "hosts": "127.0.0.1 localhost\n::1 localhost\n",
-    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
-    "resolv.conf": "",
-    "hostname": "sandbox\n",
-    "shells": "/bin/sh\n/bin/bash\n",
-    "protocols": "tcp 6 TCP\nudp 17 UDP\n",
-    "services": "http 80/tcp\nhttps 443/tcp\n",
-    "os-release": "NAME=sandbox\nID=sandbox\n",
-}
+START_LIMIT = 30.0
+"""Seconds for a start, on a machine that is busy."""
+_RESERVE = 16
+"""Processes beyond the untrusted user's, so that the agent can always fork."""
 
 
 class BwrapSandboxes:
-    """Implements seams.Sandboxes. `root`: a full root folder instead of the host's /usr and the task runtime."""
+    """Implements seams.Sandboxes. `root`: a full root folder instead of the host's /usr and the task runtime.
+
+    `warm`: how many started, empty sandboxes may wait per kind of spec; 0 for none.
+    """
 
     name = "bwrap"
 
-    def __init__(self, *, root: str | None = None, concurrency: int = 2) -> None:
+    def __init__(self, *, root: Path | str | None = None, concurrency: int = 2, warm: int | None = None) -> None:
         self._root = Path(root) if root else None
         self._starts = asyncio.Semaphore(max(2, os.cpu_count() or 1))
-        self._live: dict[str, Sandbox] = {}
-        self._slots: Iterator[int] = itertools.cycle(range(SLOTS))
-        self._used: set[int] = set()
-        self._etc: Path | None = None
-        self._concurrency = concurrency
+        self._preparing = asyncio.Lock()
+        self._ground: jail.Ground | None = None
+        self._slots: Slots | None = None
+        self._live: set[ProcessSandbox] = set()
+        self._pool = WarmPool(self._launch, concurrency if warm is None else warm)
 
     async def probe(self) -> Capabilities:
         from harness.sandboxes.probe import probe_provider
@@ -63,178 +56,223 @@ class BwrapSandboxes:
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """A running sandbox. Raises MachineError when this machine cannot run bubblewrap, SandboxFault otherwise."""
         if spec.image or spec.profile != "hardened":
-            raise MachineError(f"bwrap: cannot give image {spec.image!r} with profile {spec.profile!r}; the docker provider can")
+            raise MachineError(
+                f"bwrap: cannot give image {spec.image!r} with profile {spec.profile!r}\n"
+                "a task that needs its own image needs the docker provider"
+            )
+        mounts = await asyncio.to_thread(_resolve, spec) if spec.mounts else []
+        found = [identity(source) for source, _ in mounts]
+        return await self._pool.take(spec, mounts, repr(found))
+
+    async def _prepared(self) -> tuple[jail.Ground, Slots]:
+        async with self._preparing:
+            if self._ground is None or self._slots is None:
+                self._ground = await asyncio.to_thread(jail.prepare, self._root)
+                self._slots = Slots(cache_root() / "slots")
+            return self._ground, self._slots
+
+    async def _launch(self, spec: SandboxSpec, mounts: list[tuple[Path, str]]) -> ProcessSandbox:
+        ground, slots = await self._prepared()
         async with self._starts:
-            slot = self._slot()
+            slot = slots.take()
+            group = cgroups.make_group(f"s{slot}", jail.memory_limit(spec), spec.pids + _RESERVE, spec.cpus)
+            start = _Start(ground, slots, slot, group)
             try:
-                return await self._launch(spec, slot)
+                sandbox = await start.run(spec, mounts, self._live)
             except BaseException:
-                self._used.discard(slot)
+                await asyncio.shield(start.end())
                 raise
-
-    def _slot(self) -> int:
-        """A number, and with it a uid, that no live sandbox of this process has. Processes start at different ones."""
-        offset = os.getpid() * 37
-        slot = next(n for n in (((i + offset) % SLOTS) for i in self._slots) if n not in self._used)
-        self._used.add(slot)
-        return slot
-
-    async def _launch(self, spec: SandboxSpec, slot: int) -> Sandbox:
-        uid = FIRST_UID + slot if os.geteuid() == 0 else os.geteuid()
-        ident = f"{os.getpid()}-{slot}"
-        info_r, info_w = os.pipe()
-        filter_fd = seccomp.filter_descriptor()
-        passed = [info_w, *([filter_fd] if filter_fd is not None else [])]
-        command = self._command(spec, uid, info_w, filter_fd)
-        group = cgroups.make_group(ident, spec.memory_mb + spec.disk_mb, spec.pids)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-                env={}, close_fds=True, pass_fds=passed, cwd="/", limit=1 << 20,
-                **({"user": uid, "group": uid, "extra_groups": []} if os.geteuid() == 0 else {}),
-            )  # fmt: skip
-        except FileNotFoundError:
-            os.close(info_r)
-            raise MachineError(missing_bwrap()) from None
-        finally:
-            for fd in passed:
-                os.close(fd)
-        sandbox = self._adopt(spec, process, ident, slot, group)
-        try:
-            await self._settle(process, sandbox, info_r, group)
-        except BaseException:
-            await sandbox.close()
-            raise
-        self._live[ident] = sandbox
+        self._live.add(sandbox)
         return sandbox
 
-    def _adopt(
-        self, spec: SandboxSpec, process: asyncio.subprocess.Process, ident: str, slot: int, group: cgroups.Group | None
-    ) -> ProcessSandbox:
-        async def release() -> None:
-            self._live.pop(ident, None)
-            self._used.discard(slot)
-            if group is not None:
-                group.remove()
-
-        environment = {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", "TMPDIR": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}
-        oom = group.oom_kills if group is not None else (lambda: 0)
-        return ProcessSandbox(ident, process, environment, spec.workdir, release, oom)
-
-    @staticmethod
-    async def _settle(
-        process: asyncio.subprocess.Process, sandbox: ProcessSandbox, info_r: int, group: cgroups.Group | None
-    ) -> None:
-        """Learn the agent's pid, put it under the limits, and hear from it; say what bubblewrap said if it failed."""
-        info = await asyncio.to_thread(_read_all, info_r)
-        try:
-            pid = int(json.loads(info)["child-pid"])
-        except (ValueError, KeyError):
-            said = (await process.stderr.read()).decode("utf-8", "replace").strip() if process.stderr else ""
-            await process.wait()
-            raise MachineError(barred(said)) from None
-        if group is not None:
-            try:
-                group.add(pid)
-            except OSError as error:
-                raise SandboxFault(f"bwrap: the sandbox ended while it started: {error}") from None
-        await sandbox.ping()
-
-    def _command(self, spec: SandboxSpec, uid: int, info_fd: int, filter_fd: int | None) -> list[str]:
-        size = str(spec.disk_mb << 20)
-        command = [bwrap_path(), "--unshare-all", "--unshare-user", *_disable_userns(), "--uid", str(uid), "--gid", str(uid),
-                   "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL", "--clearenv",
-                   "--hostname", "sandbox", "--info-fd", str(info_fd)]  # fmt: skip
-        if filter_fd is not None:
-            command += ["--seccomp", str(filter_fd)]
-        command += self._base(uid)
-        command += ["--proc", "/proc", "--dev", "/dev", "--size", str(32 << 20), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
-        for folder in dict.fromkeys(("/tmp", spec.workdir, *spec.extra_dirs)):
-            command += ["--size", size, "--perms", "0755" if folder != "/tmp" else "1777", "--tmpfs", folder]
-        for mount in spec.mounts:
-            command += ["--ro-bind", str(readable_copy(Path(mount.source))), mount.target]
-        command += ["--ro-bind", str(readable_copy(AGENT.parent) / AGENT.name), "/opt/agent.py", "--remount-ro", "/"]
-        return [*command, "--chdir", "/", "/usr/bin/python3", "-I", "-S", "/opt/agent.py", str(spec.pids), str(spec.disk_mb)]
-
-    def _base(self, uid: int) -> list[str]:
-        if self._root is not None:
-            return ["--ro-bind", str(self._root), "/"]
-        found = ["--ro-bind", "/usr", "/usr"]
-        for name in ("bin", "sbin", "lib", "lib64", "lib32"):
-            if Path("/", name).is_symlink():
-                found += ["--symlink", f"usr/{name}", f"/{name}"]
-            elif Path("/", name).is_dir():
-                found += ["--ro-bind", f"/{name}", f"/{name}"]
-        etc = self._make_etc()
-        found += ["--ro-bind", str(etc), "/etc"]
-        runtime = ensure_runtime()
-        return [*found, "--ro-bind", str(runtime), "/opt/runtime"]
-
-    def _make_etc(self) -> Path:
-        """A fresh /etc of a dozen files; alternatives are copied because /usr/bin points into them."""
-        if self._etc is None:
-            self._etc = Path(tempfile.mkdtemp(prefix="selfharness-etc-"))
-            self._etc.chmod(0o755)
-            for name, text in ETC.items():
-                (self._etc / name).write_text(text.replace("{uid}", "65534"))
-            for name in ("ld.so.cache", "alternatives"):
-                source = Path("/etc", name)
-                if source.is_dir():
-                    shutil.copytree(source, self._etc / name, symlinks=True)
-                elif source.is_file():
-                    shutil.copyfile(source, self._etc / name)
-        return self._etc
-
     async def reap(self) -> int:
-        """Sandboxes die with their parent; what can be left are empty control groups and folders in /tmp."""
-        removed = cgroups.leftovers()
-        for folder in Path(tempfile.gettempdir()).glob("selfharness-etc-*"):
-            if folder != self._etc:
-                shutil.rmtree(folder, ignore_errors=True)
-                removed += 1
-        return removed
+        """Remove what crashed runs left: control groups and processes of slots that have no owner any more."""
+        _, slots = await self._prepared()
+        return await asyncio.to_thread(_reap, slots)
 
     async def close(self) -> None:
-        for sandbox in list(self._live.values()):
-            await sandbox.close()
-        if self._etc is not None:
-            shutil.rmtree(self._etc, ignore_errors=True)
-            self._etc = None
+        """Close every sandbox that is still there."""
+        await self._pool.close()
+        await asyncio.gather(*(sandbox.close() for sandbox in list(self._live)))
+        if self._slots is not None:
+            self._slots.close()
+            self._slots = self._ground = None
 
 
-@lru_cache(maxsize=1)
-def _bwrap_help() -> str:
-    import subprocess
+class _Start:
+    """One start, and what it holds: process, slot, control group, handle of the agent."""
 
-    return subprocess.run([bwrap_path(), "--help"], capture_output=True, text=True, check=False).stdout
+    def __init__(self, ground: jail.Ground, slots: Slots, slot: int, group: cgroups.Group | None) -> None:
+        self._ground, self._slots, self._slot, self._group = ground, slots, slot, group
+        self._process: Process | None = None
+        self._client: Client | None = None
+        self._pidfd = -1
+        self._ended = False
+
+    async def run(self, spec: SandboxSpec, mounts: list[tuple[Path, str]], live: set[ProcessSandbox]) -> ProcessSandbox:
+        """Start bubblewrap, give it its limits and users while it waits, and hear from the agent."""
+        info_r, info_w = os.pipe()
+        block_r, block_w = os.pipe()
+        try:
+            process = await self._spawn(spec, mounts, info_w, block_r)
+        except BaseException:
+            for fd in (info_r, block_w):
+                os.close(fd)
+            raise
+        finally:
+            for fd in (info_w, block_r):
+                os.close(fd)
+        self._process = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(START_LIMIT):
+                self._settle(_child_pid(await _read_all(info_r)))
+                os.write(block_w, b"x")
+                self._client = Client(process.stdout, process.stdin)
+                await asyncio.shield(self._client.hello)
+        except TimeoutError:
+            raise SandboxFault(f"bwrap: no sandbox within {START_LIMIT:.0f} s") from None
+        except (SandboxFault, OSError, _NoChild) as error:
+            raise await self._fault(error) from None
+        finally:
+            os.close(block_w)
+
+        async def end() -> None:
+            live.discard(sandbox)
+            await self.end()
+
+        oom = self._group.oom_kills if self._group is not None else (lambda: 0)
+        sandbox = ProcessSandbox(f"bwrap-{self._slot}", self._client, jail.ENVIRONMENT, spec.workdir, end, oom)
+        return sandbox
+
+    async def _spawn(self, spec: SandboxSpec, mounts: list[tuple[Path, str]], info_fd: int, block_fd: int) -> Process:
+        agent, _ = self._slots.uids(self._slot)
+        line = jail.command(
+            self._ground, spec, mounts, info_fd=info_fd, block_fd=block_fd, uid=agent, grouped=self._group is not None
+        )
+        # setpriv changes the user where it can: subprocess's own `user` forks the whole of a large parent.
+        inline = self._ground.own_user and not self._ground.setpriv
+        try:
+            return await asyncio.create_subprocess_exec(
+                *line, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}, cwd="/", close_fds=True, limit=1 << 20,
+                pass_fds=(info_fd, block_fd), user=agent if inline else None, group=agent if inline else None,
+                extra_groups=[] if inline else None,
+            )  # fmt: skip
+        except OSError as error:
+            raise SandboxFault(f"bwrap: {error}") from None
+
+    def _settle(self, pid: int) -> None:
+        """Limits and users, from outside, before anything of the sandbox runs. Raises OSError."""
+        self._pidfd = os.pidfd_open(pid)
+        if self._group is not None:
+            self._group.add(pid)
+        if self._ground.own_user:
+            agent, user = self._slots.uids(self._slot)
+            for name in ("uid_map", "gid_map"):
+                Path(f"/proc/{pid}/{name}").write_text(f"0 {agent} 1\n{jail.USER} {user} 1\n")
+
+    async def _fault(self, error: Exception) -> Exception:
+        """What to raise when a start failed, with bubblewrap's last words."""
+        process = self._process
+        said = ""
+        if process is not None and process.stderr is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    said = (await process.stderr.read()).decode("utf-8", "replace").strip()
+        line = said.splitlines()[-1] if said else ""
+        if isinstance(error, _NoChild):
+            return MachineError(barred(line))
+        return SandboxFault(f"bwrap: {line or error}")
+
+    async def end(self) -> None:
+        """Kill the namespace's PID 1, wait until all of it is gone, then release the rest. Idempotent."""
+        if self._ended:
+            return
+        self._ended = True
+        process = self._process
+        if self._pidfd >= 0:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            os.close(self._pidfd)
+        elif process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        if self._client is not None:
+            await self._client.close()
+        if process is not None:
+            await _gone(process)
+        if self._group is not None:
+            for _ in range(400):
+                if self._group.remove():
+                    break
+                await asyncio.sleep(0.005)
+        self._slots.free(self._slot)
 
 
-def _disable_userns() -> list[str]:
-    return ["--disable-userns"] if "--disable-userns" in _bwrap_help() else []
+async def _gone(process: Process) -> None:
+    """Wait for the monitor: it ends when the namespace has. One that hangs is killed."""
+    try:
+        async with asyncio.timeout(10):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
-def bwrap_path() -> str:
-    """Where bubblewrap is. Raises MachineError."""
-    found = shutil.which("bwrap")
-    if found is None:
-        raise MachineError(missing_bwrap())
-    return found
+class _NoChild(Exception):
+    """bubblewrap ended before it had a child."""
 
 
-def missing_bwrap() -> str:
-    """What to do without bubblewrap."""
-    return ("bubblewrap: not found, and sandboxes of kind bwrap need it\n"
-            "install it: apt-get install bubblewrap   (Fedora: dnf install bubblewrap)")  # fmt: skip
+def _child_pid(info: bytes) -> int:
+    try:
+        return int(json.loads(info)["child-pid"])
+    except (ValueError, KeyError):
+        raise _NoChild from None
+
+
+async def _read_all(fd: int) -> bytes:
+    """A pipe to its end, without a thread that nobody could stop."""
+    reader = asyncio.StreamReader()
+    with os.fdopen(fd, "rb", 0) as file:
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), file
+        )
+        try:
+            return await reader.read()
+        finally:
+            transport.close()
+
+
+def _resolve(spec: SandboxSpec) -> list[tuple[Path, str]]:
+    return [(readable(Path(mount.source)), mount.target) for mount in spec.mounts]
 
 
 def barred(said: str) -> str:
     """What to do where bubblewrap cannot make its namespaces."""
-    line = said.splitlines()[-1] if said else "it ended without a word"
-    return (f"bubblewrap: cannot make a sandbox here: {line}\n"
-            "user namespaces must be allowed: in a container run it privileged; on Ubuntu 24.04\n"
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for bwrap")  # fmt: skip
+    return (
+        f"bubblewrap: cannot make a sandbox here: {said or 'it ended without a word'}\n"
+        "user namespaces must be allowed: in a container run it privileged; on Ubuntu 24.04\n"
+        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for bwrap"
+    )
 
 
-def _read_all(fd: int) -> bytes:
-    with os.fdopen(fd, "rb") as file:
-        return file.read()
+def _reap(slots: Slots) -> int:
+    """Clear the groups, then the processes, of slots without an owner."""
+    removed = 0
+    for name in cgroups.names():
+        if name[:1] == "s" and name[1:].isdigit():
+            with slots.abandoned(int(name[1:])) as mine:
+                removed += mine and cgroups.clear(name)
+    for entry in Path("/proc").iterdir() if os.geteuid() == 0 else ():
+        with contextlib.suppress(OSError, ValueError):
+            slot = slots.slot_of(entry.stat().st_uid) if entry.name.isdigit() else None
+            if slot is not None:
+                with slots.abandoned(slot) as mine:
+                    if mine:
+                        os.kill(int(entry.name), signal.SIGKILL)
+                        removed += 1
+    return removed

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
 import sys
 import tempfile
+from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
+from harness.sandboxes.client import Client
 from harness.sandboxes.process import ProcessSandbox
 from harness.seams import Capabilities, Sandbox, SandboxSpec
 
-AGENT = Path(__file__).with_name("agent.py")
+_FOLDER = str(Path(__file__).parent)
+_START = f"import sys; sys.path.insert(0, {_FOLDER!r}); from inside.agent import main; main()"
 
 
 class LocalSandboxes:
-    """Implements seams.Sandboxes without any isolation; grade C. Paths of a sandbox lie below its folder."""
+    """Implements seams.Sandboxes without any isolation; grade C. Paths of a sandbox lie below its folder.
+
+    The same agent, so the same results for well-behaved code; commands see the host's paths, not the sandbox's.
+    """
 
     name = "local"
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
-        self._live: dict[str, Sandbox] = {}
+        self._live: set[ProcessSandbox] = set()
 
     async def probe(self) -> Capabilities:
+        """Nothing is enforced, so nothing is tried."""
         return Capabilities(provider=self.name, notes=("isolates nothing: for trusted code only",))
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
@@ -35,25 +43,35 @@ class LocalSandboxes:
         for mount in spec.mounts:
             Path(root + mount.target).parent.mkdir(parents=True, exist_ok=True)
             Path(root + mount.target).symlink_to(mount.source)
-        ident = f"local-{os.getpid()}-{next(self._numbers)}"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-S", "-c", _START, "{}", stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=1 << 20
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        client = Client(process.stdout, process.stdin)
 
-        async def release() -> None:
-            self._live.pop(ident, None)
+        async def end() -> None:
+            self._live.discard(sandbox)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await client.close()
+            await process.wait()
             shutil.rmtree(root, ignore_errors=True)
 
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(AGENT), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            limit=1 << 20,
-        )  # fmt: skip
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": root + "/tmp", "LANG": "C.UTF-8"}
-        sandbox = ProcessSandbox(ident, process, environment, spec.workdir, release, root=root)
-        await sandbox.ping()
-        self._live[ident] = sandbox
+        ident = f"local-{os.getpid()}-{next(self._numbers)}"
+        sandbox = ProcessSandbox(ident, client, environment, spec.workdir, end, root=root)
+        self._live.add(sandbox)
+        try:
+            await asyncio.shield(client.hello)
+        except BaseException:
+            await asyncio.shield(sandbox.close())
+            raise
         return sandbox
 
     async def reap(self) -> int:
+        """Nothing is known of folders that crashed runs left; the system's own cleaning of /tmp takes them."""
         return 0
 
     async def close(self) -> None:
-        for sandbox in list(self._live.values()):
-            await sandbox.close()
+        await asyncio.gather(*(sandbox.close() for sandbox in list(self._live)))

@@ -5,111 +5,201 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import secrets
+import signal
+import socket
+import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from harness.errors import SandboxFault
 from harness.seams import Capabilities, Sandbox, Sandboxes, SandboxSpec
 
 SPEC = SandboxSpec(label="probe", workdir="/app", memory_mb=128, disk_mb=16, pids=48)
+_FIELDS = ("net_none", "pids_limit", "disk_quota", "inode_quota", "ro_root", "uid_separation", "seccomp", "userns_blocked",
+           "host_hidden")  # fmt: skip
 
 _SCRIPT = r"""
-import ctypes, errno, json, os, resource, socket, sys
+import ctypes, errno, json, os, socket
 found = {}
-def attempt(action, *refusals):
+def refused(action):
     try:
         action()
     except OSError as error:
         return error.errno
-    except Exception:
-        return -1
     return 0
-def connect(address):
-    with socket.create_connection(address, 0.3):
-        pass
-found["net_none"] = sorted(os.listdir("/sys/class/net") if os.path.isdir("/sys/class/net") else ["lo"]) in (["lo"], []) \
-    and attempt(lambda: connect(("127.0.0.1", PORT))) != 0
-found["ro_root"] = all(attempt(lambda p=p: open(p + "/probe", "w")) for p in ("/", "/usr", "/etc", "/opt"))
-found["host_hidden"] = not os.path.exists(SECRET) and not any(os.path.exists(p) and os.listdir(p)
-    for p in ("/root", "/home", "/var/log")) and b"SELFHARNESS_PROBE" not in open("/proc/1/environ", "rb").read() \
-    if os.access("/proc/1/environ", os.R_OK) else not os.path.exists(SECRET)
+def connect(family, address):
+    with socket.socket(family) as s:
+        s.settimeout(0.5)
+        s.connect(address)
+found["net_none"] = bool(refused(lambda: connect(socket.AF_INET, ("127.0.0.1", PORT)))) \
+    and bool(refused(lambda: connect(socket.AF_UNIX, ABSTRACT)))
+found["ro_root"] = all(refused(lambda: open(p + "/probe", "w")) for p in ("/", "/usr", "/etc", "/opt", "/dev"))
+def environment_of(pid):
+    try:
+        with open("/proc/%s/environ" % pid, "rb") as file:
+            return {item.partition(b"=")[0].decode("utf-8", "replace") for item in file.read().split(b"\0")}
+    except OSError:
+        return set()
+others = [p for p in os.listdir("/proc") if p.isdigit() and int(p) != os.getpid()]
+found["host_hidden"] = not os.path.exists(SECRET) and not any(environment_of(p) & set(HOST_ENV) for p in others)
 def fill():
     with open("/app/big", "wb") as file:
         for _ in range(64):
             file.write(b"x" * (1 << 20))
             file.flush()
-found["disk_quota"] = attempt(fill) in (errno.ENOSPC, errno.EFBIG)
-os.path.exists("/app/big") and os.unlink("/app/big")
+found["disk_quota"] = refused(fill) in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+if os.path.exists("/app/big"):
+    os.unlink("/app/big")
 def many():
-    for n in range(200000):
-        open("/app/f%d" % n, "w").close()
+    for n in range(20000):
+        os.close(os.open("/dev/shm/f%d" % n, os.O_CREAT | os.O_WRONLY))
+found["inode_quota"] = refused(many) in (errno.ENOSPC, errno.EDQUOT)
 libc = ctypes.CDLL(None, use_errno=True)
 found["userns_blocked"] = libc.unshare(0x10000000) != 0
 ctypes.set_errno(0)
-libc.syscall({"x86_64": 425, "aarch64": 425}.get(os.uname().machine, 425), 1, 0)
-found["seccomp"] = ctypes.get_errno() == errno.EPERM
+libc.syscall(425, 1, 0)  # io_uring_setup: EPERM by a filter, EFAULT without
+found["seccomp"] = ctypes.get_errno() in (errno.EPERM, errno.ENOSYS)
+found["uid_separation"] = refused(lambda: os.kill(1, 0)) == errno.EPERM
 children = []
-try:
+def bomb():
     for _ in range(400):
         pid = os.fork()
         if not pid:
-            import time; time.sleep(5); os._exit(0)
+            signal_wait()
         children.append(pid)
-    found["pids_limit"] = False
-except OSError:
-    found["pids_limit"] = True
+def signal_wait():
+    import time
+    time.sleep(20)
+    os._exit(0)
+found["pids_limit"] = refused(bomb) == errno.EAGAIN
 for pid in children:
     os.kill(pid, 9)
     os.waitpid(pid, 0)
-found["uid_separation"] = attempt(lambda: os.kill(1, 0)) == errno.EPERM
 print(json.dumps(found))
 """
 
-_MEMORY = "import os\nfor _ in range(4):\n    if not os.fork():\n        b = bytearray(120 << 20); os._exit(0)\n" \
-          "print([os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(4)])"  # fmt: skip
+_MEMORY = r"""
+import os
+for _ in range(4):
+    if not os.fork():
+        b = bytearray(120 << 20)
+        os._exit(0)
+print(sorted(os.wait()[1] & 0x7F for _ in range(4)))
+"""
+
+_ORPHAN = r"""
+import asyncio, sys
+from harness.sandboxes import open_provider
+from harness.sandboxes.probe import SPEC
+async def main():
+    sandbox = await open_provider(sys.argv[1], concurrency=0).start(SPEC)
+    await sandbox.exec(["sleep", sys.argv[2]], time_limit=60)
+asyncio.run(main())
+"""
 
 
 async def probe_provider(provider: Sandboxes) -> Capabilities:
-    """Capabilities by trying. Raises MachineError when no sandbox can be started at all."""
-    found: dict[str, bool] = {}
+    """Capabilities by trying. Raises MachineError when no sandbox can be started at all, SandboxFault when one breaks."""
     sandbox = await provider.start(SPEC)
+    orphan = asyncio.create_task(_dies_with_parent(provider.name))
     try:
-        found.update(await _inside(sandbox))
+        found = await _inside(sandbox)
         found["mem_limit"] = await _memory(sandbox)
         found["tree_kill"] = await _tree(sandbox)
+        found["dies_with_parent"] = await orphan
     finally:
-        await sandbox.close()
-    found["dies_with_parent"] = True if provider.name == "bwrap" else found.get("tree_kill", False)
-    notes = []
-    if not found.get("uid_separation"):
-        notes.append("commands share the uid of the in-sandbox agent, which is PID 1 and undumpable")
-    if not found.get("mem_limit"):
-        notes.append("no memory limit: this machine delegates no control group")
-    notes.append("inodes are bounded by memory only")
-    return Capabilities(provider=provider.name, notes=tuple(notes), **found)
+        orphan.cancel()
+        await asyncio.gather(orphan, sandbox.close(), return_exceptions=True)
+    return Capabilities(provider=provider.name, notes=_notes(found), **found)
+
+
+def _notes(found: dict[str, bool]) -> tuple[str, ...]:
+    missing = {
+        "uid_separation": "commands share the uid of the in-sandbox agent, which is PID 1 and undumpable; "
+        "started by root, each gets a user of its own",
+        "mem_limit": "no memory limit: this machine delegates no control group",
+        "inode_quota": "the number of files is bounded by memory only",
+        "seccomp": "no system call filter for this architecture",
+    }
+    return tuple(note for name, note in missing.items() if not found[name])
 
 
 async def _inside(sandbox: Sandbox) -> dict[str, bool]:
-    server = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0)
-    with tempfile.NamedTemporaryFile(prefix="selfharness-secret-") as secret:
-        script = f"PORT = {server.sockets[0].getsockname()[1]}\nSECRET = {secret.name!r}\n{_SCRIPT}"
-        done = await sandbox.exec(["python3", "-I", "-c", script], time_limit=20, split_streams=True)
-    server.close()
+    with _targets() as values:
+        script = "".join(f"{name} = {value!r}\n" for name, value in values.items()) + _SCRIPT
+        done = await sandbox.exec(["python3", "-I", "-c", script], time_limit=30, split_streams=True)
     with contextlib.suppress(ValueError):
         answer = json.loads(done.stdout)
-        return {name: bool(value) for name, value in answer.items()}
+        return {name: bool(answer[name]) for name in _FIELDS}
     raise SandboxFault(f"probe: {done.output.decode('utf-8', 'replace')[-300:]}")
+
+
+@contextmanager
+def _targets() -> Iterator[dict[str, object]]:
+    """Things on the host that a sandbox must not reach: a port, an abstract socket, a file, the environment."""
+    name = "\0selfharness-" + secrets.token_hex(8)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as abstract,
+        tempfile.NamedTemporaryFile(prefix="selfharness-probe-") as secret,
+    ):
+        abstract.bind(name)
+        abstract.listen()
+        hidden = [key for key in os.environ if key not in ("PATH", "HOME", "LANG", "TMPDIR", "USER")]
+        yield {"PORT": server.getsockname()[1], "ABSTRACT": name, "SECRET": secret.name, "HOST_ENV": hidden}
 
 
 async def _memory(sandbox: Sandbox) -> bool:
     done = await sandbox.exec(["python3", "-I", "-c", _MEMORY], time_limit=20)
-    return b"-9" in done.output or done.returncode == -9
+    return b"9]" in done.output or done.returncode == -9
 
 
 async def _tree(sandbox: Sandbox) -> bool:
     """A daemon that ignores SIGTERM must not outlive the deadline of the command that left it."""
     script = "setsid bash -c 'trap \"\" TERM; while :; do sleep 0.1; done' & sleep 30"
-    done = await sandbox.exec(["bash", "-c", script], time_limit=0.3)
-    left = await sandbox.exec(["bash", "-c", "ls -d /proc/[0-9]* | wc -l"])
-    return done.timed_out and int(left.output.split()[0]) <= 4
+    done = await sandbox.exec(["bash", "-c", script], time_limit=0.2)
+    return done.timed_out and await sandbox.quiesce() == 0
 
 
+async def _dies_with_parent(kind: str) -> bool:
+    """Start a sandbox in another process, kill that process, and look for what ran in the sandbox."""
+    marker = f"5{secrets.randbelow(10**8):08d}.25"
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _ORPHAN, kind, marker, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    try:
+        if not await _until(lambda: bool(_running(marker)), 15.0):
+            return False
+        process.send_signal(signal.SIGKILL)
+        return await _until(lambda: not _running(marker), 2.0)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def _until(true: Callable[[], bool], limit: float) -> bool:
+    end = time.monotonic() + limit
+    while not true():
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.02)
+    return True
+
+
+def _running(marker: str) -> list[int]:
+    """Processes of this machine that are exactly `sleep marker`."""
+    wanted, found = f"sleep\0{marker}\0".encode(), []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (entry / "cmdline").read_bytes() == wanted:
+                    found.append(int(entry.name))
+    return found

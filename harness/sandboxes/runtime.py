@@ -1,118 +1,127 @@
 """The task runtime: what a sandbox on the host's /usr offers beyond it (openpyxl, python-docx, pytest).
 
 Installed once into a content-addressed folder for the interpreter in /usr, mounted read-only at /opt/runtime, first on
-PATH. The lock (exact versions, hashes, no address) and the interpreter's version are its image digest.
+PATH. The lock (exact versions, hashes, no address), the interpreter's version and the system's release are its image
+digest.
 """
 
 from __future__ import annotations
 
-import fcntl
+import importlib.util
 import os
+import platform
 import shutil
 import subprocess
-import sys
 from functools import lru_cache
 from pathlib import Path
 
 from harness.errors import MachineError
 from harness.hashing import digest_json
+from harness.sandboxes.cache import cache_root, install, open_path
+
+__all__ = ["cache_root", "ensure_runtime", "image_digest", "interpreter"]
 
 LOCK = Path(__file__).with_name("runtime.lock")
 PYTHON = Path("/usr/bin/python3")
-
-
-def cache_root() -> Path:
-    """Where shared, rebuildable things lie: SELFHARNESS_CACHE, else a folder that sandbox users can read."""
-    given = os.environ.get("SELFHARNESS_CACHE")
-    if given:
-        return Path(given)
-    return Path("/var/cache/selfharness") if os.geteuid() == 0 else Path.home() / ".cache" / "selfharness"
+OLDEST = (3, 9)
 
 
 @lru_cache(maxsize=1)
 def interpreter() -> str:
-    """major.minor of the Python in /usr. Raises MachineError when there is none or it is too old."""
+    """Full version of the Python in /usr. Raises MachineError when there is none or it is too old."""
+    program = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
     try:
-        done = subprocess.run([PYTHON, "-I", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-                              capture_output=True, text=True, check=True, env={})  # fmt: skip
+        done = subprocess.run([PYTHON, "-I", "-S", "-c", program], capture_output=True, text=True, check=True, env={})
     except (OSError, subprocess.CalledProcessError):
-        raise MachineError(f"{PYTHON}: no Python there, and the sandboxes need one\n"
-                           "install it: apt-get install python3") from None  # fmt: skip
+        raise MachineError(
+            f"{PYTHON}: no Python there, and the sandboxes need one\n"
+            "install it: apt-get install python3   (Fedora: dnf install python3)"
+        ) from None
     version = done.stdout.strip()
-    if tuple(map(int, version.split("."))) < (3, 9):
-        raise MachineError(f"{PYTHON}: Python {version} is too old for the sandboxes; 3.9 or newer is needed")
+    if tuple(map(int, version.split(".")))[:2] < OLDEST:
+        raise MachineError(
+            f"{PYTHON}: Python {version} is too old for the sandboxes; 3.9 or newer is needed\n"
+            "update the system, or name a full root:  --set sandbox.root=FOLDER"
+        )
     return version
 
 
-def image_digest() -> str:
-    """What the sandboxes run on: the runtime's lock and the interpreter's version."""
-    return digest_json(["runtime", interpreter(), LOCK.read_text("utf-8")])
+def image_digest(root: Path | None = None) -> str:
+    """What sandboxes run on. Of the host's /usr: lock, interpreter, system release, machine. Of a full root: its files
+    by path, size and mode. Raises MachineError.
+    """
+    if root is not None:
+        return _root_digest(root)
+    return digest_json(["runtime", interpreter(), _release(), platform.machine(), LOCK.read_text("utf-8")])
+
+
+def _release() -> str:
+    """ID and VERSION_ID of os-release(5): the tools of /usr are those of a release."""
+    try:
+        lines = Path("/usr/lib/os-release").read_text("utf-8").splitlines()
+    except OSError:
+        return ""
+    return " ".join(sorted(line for line in lines if line.startswith(("ID=", "VERSION_ID="))))
+
+
+@lru_cache(maxsize=4)
+def _root_digest(root: Path) -> str:
+    listing: list[tuple[str, int, int]] = []
+    for folder, _, names in os.walk(root):
+        for name in names:
+            info = os.lstat(Path(folder, name))
+            listing.append((str(Path(folder, name).relative_to(root)), info.st_size, info.st_mode))
+    if not listing:
+        raise MachineError(f"{root}: no root file system there\nsandbox.root names a folder with usr, bin, lib, etc")
+    return digest_json(["root", sorted(listing)])
 
 
 def ensure_runtime() -> Path:
     """The runtime's folder, installed if it is not there yet. Safe for concurrent callers. Raises MachineError."""
     target = cache_root() / f"runtime-{image_digest()[:16]}"
-    if (target / "bin" / "python3").exists():
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with (target.parent / "runtime.lock").open("w") as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX)
-            if not (target / "bin" / "python3").exists():
-                _install(target)
-    except OSError as error:
-        raise MachineError(f"{target}: {error.strerror}\nset SELFHARNESS_CACHE to a folder that can be written") from None
-    return target
+    made = install(target, _fill)
+    if os.geteuid() == 0 and not open_path(made):
+        raise MachineError(
+            f"{made}: sandbox users cannot reach it\nset SELFHARNESS_CACHE to a folder that everybody can read"
+        )
+    return made
 
 
-def _install(target: Path) -> None:
-    """Lay out a virtual environment by hand (no ensurepip needed) and fill it with this interpreter's pip."""
-    scratch = target.with_name(f"{target.name}.{os.getpid()}.new")
-    shutil.rmtree(scratch, ignore_errors=True)
-    version = interpreter()
-    site = scratch / "lib" / f"python{version}" / "site-packages"
+def _fill(folder: Path) -> None:
+    """Lay out a virtual environment by hand (Debian's /usr often lacks venv and ensurepip) and fill it."""
+    site = folder / "lib" / f"python{interpreter().rpartition('.')[0]}" / "site-packages"
     site.mkdir(parents=True)
-    (scratch / "bin").mkdir()
+    (folder / "bin").mkdir()
     for name in ("python3", "python"):
-        (scratch / "bin" / name).symlink_to(PYTHON)
-    (scratch / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-               "--require-hashes", "--only-binary", ":all:", "--python-version", version, "--implementation", "cp",
+        (folder / "bin" / name).symlink_to(PYTHON)
+    (folder / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
+    command = [*_installer(), "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:",
                "--target", str(site), "-r", str(LOCK)]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        shutil.rmtree(scratch, ignore_errors=True)
         last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
-        raise MachineError(f"task runtime: {last}\nit is installed once, with pip, and needs the package index for that")
+        raise MachineError(
+            f"task runtime: {last}\nit is installed once, with pip, from the package index that pip is configured for"
+        )
+    shutil.rmtree(site / "bin", ignore_errors=True)
     subprocess.run([PYTHON, "-I", "-m", "compileall", "-q", str(site)], capture_output=True, check=False)
-    for path in (scratch, *scratch.rglob("*")):
-        if not path.is_symlink():
-            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
-    scratch.rename(target)
+    (folder / "bin" / "pytest").write_text('#!/bin/sh\nexec /opt/runtime/bin/python3 -m pytest "$@"\n')
+    (folder / "bin" / "pytest").chmod(0o755)
 
 
-def readable_copy(folder: Path) -> Path:
-    """`folder` itself when every user may read it, else a copy in the cache: a sandbox's user is nobody in particular."""
-    if os.geteuid() != 0 or _open_to_all(folder):
-        return folder
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and "__pycache__" not in p.parts)
-    key = digest_json([[str(p.relative_to(folder)), p.read_bytes().hex()] for p in files])[:16]
-    target = cache_root() / "shared" / key
-    if not target.exists():
-        scratch = target.with_name(f"{key}.{os.getpid()}.new")
-        for path in files:
-            copy = scratch / path.relative_to(folder)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-        try:
-            scratch.rename(target)
-        except OSError:
-            shutil.rmtree(scratch, ignore_errors=True)
-    return target
+def _installer() -> list[str]:
+    """A command that installs packages for the interpreter in /usr: our pip run by it, its own, or uv.
 
-
-def _open_to_all(folder: Path) -> bool:
-    if any(not parent.stat().st_mode & 0o001 for parent in folder.resolve().parents):
-        return False
-    inside = [folder, *folder.rglob("*")]
-    return all(path.is_symlink() or path.stat().st_mode & (0o005 if path.is_dir() else 0o004) for path in inside)
+    pip judges markers by the interpreter that runs it, so it must be that one.
+    """
+    ours = importlib.util.find_spec("pip")
+    if ours is not None and ours.origin:
+        return [str(PYTHON), str(Path(ours.origin).parent), "install", "--disable-pip-version-check"]
+    if subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
+        return [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check"]
+    if uv := shutil.which("uv"):
+        return [uv, "pip", "install", "--python", str(PYTHON)]
+    raise MachineError(
+        "task runtime: neither pip nor uv is there to install it\n"
+        "install one: python -m ensurepip, or apt-get install python3-pip"
+    )

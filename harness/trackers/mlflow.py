@@ -48,7 +48,7 @@ class MlflowTracker:
         self._inbox: queue.Queue[Event | None] = queue.Queue()
         self._warned = False
         self._uri = uri
-        self._make = lambda: Publisher(uri, paths, experiment, suite)
+        self._arguments = (uri, paths, experiment, suite)
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -73,7 +73,7 @@ class MlflowTracker:
             self._archive = fold(known, self._archive)
             if any(isinstance(event, _WORTH_PUBLISHING) for event in known):
                 try:
-                    publisher = publisher or self._make()
+                    publisher = publisher or Publisher(*self._arguments)
                     publisher.publish(self._archive)
                 except Exception as error:  # the boundary: a tracker must never stop a run
                     self._warn(

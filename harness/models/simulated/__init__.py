@@ -55,7 +55,7 @@ def answer(request: ModelRequest, ability: Ability) -> ModelReply:
         message, finish, text = {"role": "assistant", "content": text[: limit * 4]}, "length", text[: limit * 4]
     prompt = sum(len(str(m.get("content") or "")) + len(str(m.get("tool_calls") or "")) for m in request.messages)
     usage = Usage(calls=1, tokens_in=max(1, prompt // 4), tokens_out=max(1, len(text) // 4), usd=0.0)
-    return ModelReply(message=message, finish=finish, usage=usage, origin="simulated",  # type: ignore[arg-type]
+    return ModelReply(message=message, finish=finish, usage=usage, origin="simulated",
                       served=f"simulated/{served_name(request.model)}")  # fmt: skip
 
 

@@ -6,18 +6,18 @@ open its descriptors (prctl(2), proc(5)). It exits when its standard input close
 loop, one reader: ping and killall pass while a command runs.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-any-generics
+# ruff: noqa: PTH103, PTH123, PTH208, SIM105
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-any-generics
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
 import select
 import sys
 import time
 
-import _signal
-
 from . import files, kernel
-from .codec import LENGTHS, MAX_BODY, MAX_HEADER, dumps, encode, loads
+from .codec import LENGTHS, MAX_BODY, MAX_HEADER, encode, loads
 from .jobs import Job, kill_all, start
 
 
@@ -117,7 +117,7 @@ class Agent:
             else:
                 self.send({"id": ident, "pid": os.getpid()})
         except Exception as error:
-            text = "%s: %s" % (type(error).__name__, error)
+            text = f"{type(error).__name__}: {error}"
             self.send({"id": ident, "error": text[:1000], "errno": getattr(error, "errno", None) or 0})
 
     def get(self, ident, header):
@@ -165,7 +165,7 @@ class Agent:
 
 def reap():
     """{pid: status} of the children that have ended; as PID 1 that is every orphan too."""
-    dead = {}
+    dead: dict = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -186,6 +186,7 @@ def main():
     """Settle in as the configuration says, then serve."""
     config = loads(sys.argv[1])
     kernel.hide()
+    os.closerange(3, 1024)  # what started us may have left descriptors open
     for path, size, inodes, mode in config.get("tmpfs", ()):
         kernel.mount_tmpfs(path, size, inodes, mode, config["uid"])
     if config.get("uid") is not None:
@@ -197,6 +198,3 @@ def main():
     agent = Agent(config)
     agent.send({"id": 0, "pid": os.getpid()})
     agent.run()
-
-
-__all__ = ["Agent", "dumps", "main"]

@@ -3,7 +3,8 @@
 A frame: uint32 header length, uint32 body length (big endian), a JSON header, a raw body.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-any-generics
+# ruff: noqa: PTH103, PTH123, PTH208, SIM105
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-any-generics
 from __future__ import annotations
 
 from _struct import Struct
@@ -23,7 +24,7 @@ def _fast():
     def refuse(value):
         raise TypeError(repr(value))
 
-    scan = _json.make_scanner(Context())
+    scan = _json.make_scanner(Context())  # type: ignore[arg-type]
     chunks = _json.make_encoder(None, refuse, _json.encode_basestring_ascii, None, ": ", ", ", False, False, False)
 
     def loads(text):
@@ -41,10 +42,11 @@ def _fast():
 try:
     loads, dumps = _fast()
 except Exception:  # private names: where they changed, the public package does the same, slower
-    from json import dumps, loads
+    from json import dumps, loads  # noqa: F401
 
 
 def encode(header: dict[str, object], body: bytes = b"") -> bytes:
     """One frame as bytes."""
     raw = dumps(header).encode()
-    return LENGTHS.pack(len(raw), len(body)) + raw + body
+    packed: bytes = LENGTHS.pack(len(raw), len(body)) + raw + body
+    return packed

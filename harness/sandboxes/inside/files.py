@@ -3,7 +3,8 @@
 Everything here runs as the untrusted user: what a planted link leads to is at most what that user could reach itself.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-any-generics
+# ruff: noqa: PTH103, PTH123, PTH208, SIM105
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-any-generics
 from __future__ import annotations
 
 import os
@@ -54,7 +55,7 @@ def _write(folder: int, name: str, data: memoryview, executable: bool, append: b
 
 def _checked(path: str) -> str:
     if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
-        raise ValueError("not a relative path: %r" % path)
+        raise ValueError(f"not a relative path: {path!r}")
     return path
 
 

@@ -1,15 +1,15 @@
 """Commands and served programs: starting, feeding, listening, and killing all that is untrusted."""
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-any-generics
+# ruff: noqa: PTH103, PTH123, PTH208, SIM105
+# mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-any-generics
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import fcntl
 import os
 import resource
 import select
 import time
-
-import _signal
 
 from .codec import LENGTHS, MAX_BODY, MAX_HEADER
 
@@ -52,17 +52,18 @@ class Job:
         limit = int(header.get("max_output", 1 << 20))
         self.kept = {"out": Kept(limit), "err": Kept(limit)}
         self.sources = {}  # descriptor -> "out" | "err" | "calls"
-        self.stdin_fd, self.stdin = None, memoryview(stdin)
-        self.replies_fd, self.replies = None, bytearray()
+        self.stdin_fd, self.stdin = -1, memoryview(stdin)
+        self.replies_fd, self.replies = -1, bytearray()
         self.incoming, self.waiting = bytearray(), False
-        self.status, self.ended, self.timed_out, self.fault = None, 0.0, False, ""
+        self.status: int | None = None
+        self.ended, self.timed_out, self.fault = 0.0, False, ""
 
     def wanted(self):
         """(descriptor, events) to wait for. A served program is not heard while its last call is unanswered."""
         for fd, kind in self.sources.items():
             if kind != "calls" or not (self.waiting or self.replies):
                 yield fd, select.POLLIN
-        if self.stdin_fd is not None:
+        if self.stdin_fd >= 0:
             yield self.stdin_fd, select.POLLOUT
         if self.replies:
             yield self.replies_fd, select.POLLOUT
@@ -104,7 +105,7 @@ class Job:
             self.stdin = memoryview(b"")
         if not self.stdin:
             os.close(self.stdin_fd)
-            self.stdin_fd = None
+            self.stdin_fd = -1
 
     def reply(self, data):
         """Hand an answer to the served program."""
@@ -120,7 +121,7 @@ class Job:
             return None
         head, body = LENGTHS.unpack_from(self.incoming)
         if head > MAX_HEADER or body > MAX_BODY:
-            self.fault = "a frame of %d + %d bytes is over the limit" % (head, body)
+            self.fault = f"a frame of {head} + {body} bytes is over the limit"
             self.deadline = 0.0
             return None
         if len(self.incoming) < 8 + head + body:
@@ -144,11 +145,12 @@ class Job:
                 pass
             os.close(fd)
         for fd in (self.stdin_fd, self.replies_fd):
-            if fd is not None:
+            if fd >= 0:
                 os.close(fd)
         out, dropped = self.kept["out"].bytes()
         err, dropped_err = self.kept["err"].bytes()
-        code = None if self.timed_out else -(self.status & 0x7F) if self.status & 0x7F else self.status >> 8
+        status = self.status or 0
+        code = None if self.timed_out else -(status & 0x7F) if status & 0x7F else status >> 8
         header = {"id": self.id, "returncode": code, "timed_out": self.timed_out, "dropped": dropped + dropped_err,
                   "seconds": time.monotonic() - self.started, "out": len(out), "fault": self.fault}  # fmt: skip
         return header, out + err
@@ -169,7 +171,7 @@ def start(job, config):
     try:
         job.pid = spawn(header["argv"], header["cwd"], env, theirs, config)
     except OSError as error:
-        os.write(pipes["out"][1], ("cannot start: %s\n" % error.strerror).encode())
+        os.write(pipes["out"][1], f"cannot start: {error.strerror}\n".encode())
         job.status, job.ended = 126 << 8, time.monotonic()
     finally:
         for fd in set(theirs.values()):
@@ -196,7 +198,14 @@ def spawn(argv, cwd, env, fds, config):
     code = 126
     try:
         os.setsid()
-        for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGPIPE, _signal.SIGCHLD, _signal.SIGXFSZ):
+        for number in (
+            _signal.SIGTERM,
+            _signal.SIGINT,
+            _signal.SIGHUP,
+            _signal.SIGPIPE,
+            _signal.SIGCHLD,
+            _signal.SIGXFSZ,
+        ):
             _signal.signal(number, _signal.SIG_DFL)
         high = {target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 10) for target, source in fds.items()}
         for target, source in high.items():
@@ -220,7 +229,7 @@ def drop_rights(config):
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 1024, resource.RLIMIT_NPROC: config.get("pids"),
-              resource.RLIMIT_FSIZE: config.get("fsize")}  # fmt: skip
+              resource.RLIMIT_FSIZE: config.get("fsize"), resource.RLIMIT_DATA: config.get("data")}  # fmt: skip
     for what, value in limits.items():
         if value is not None:
             resource.setrlimit(what, (value, value))
@@ -233,7 +242,7 @@ def drop_rights(config):
 def complain(argv, error):
     what = argv[0] if argv else "(no command)"
     reason = getattr(error, "strerror", None) or error
-    os.write(2, ("%s: %s\n" % (what, reason)).encode("utf-8", "replace"))
+    os.write(2, f"{what}: {reason}\n".encode("utf-8", "replace"))
 
 
 def kill_all(pid=0):
@@ -242,7 +251,7 @@ def kill_all(pid=0):
     The proof is the kernel's: kill(-1) finds nothing, not even a zombie. Without a namespace of our own: one job's
     process group. Raises RuntimeError when something will not die.
     """
-    dead = {}
+    dead: dict = {}
     if not ALONE:
         if pid:
             try:

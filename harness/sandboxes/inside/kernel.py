@@ -5,6 +5,7 @@ mounts the writable folders with their inode limit, forbids further user namespa
 switching to the untrusted user and killing it need.
 """
 
+# ruff: noqa: PTH123
 from __future__ import annotations
 
 import ctypes
@@ -14,14 +15,14 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 MS_NOSUID, MS_NODEV = 2, 4
 CAPABILITY_VERSION_3 = 0x20080522
-KEPT = 1 << 1 | 1 << 5 | 1 << 6 | 1 << 7
-"""CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETGID, CAP_SETUID."""
+KEPT = 1 << 5 | 1 << 6 | 1 << 7
+"""CAP_KILL, CAP_SETGID, CAP_SETUID."""
 
 
 def _check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
-        raise OSError(number, "%s: %s" % (what, os.strerror(number)))
+        raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
 def hide() -> None:
@@ -33,7 +34,7 @@ def hide() -> None:
 
 def mount_tmpfs(path: str, size: int, inodes: int, mode: str, uid: int) -> None:
     """A bounded writable folder that belongs to the untrusted user. Raises OSError."""
-    options = "size=%d,nr_inodes=%d,mode=%s,uid=%d,gid=%d" % (size, inodes, mode, uid, uid)
+    options = f"size={size},nr_inodes={inodes},mode={mode},uid={uid},gid={uid}"
     _check(LIBC.mount(b"tmpfs", path.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options.encode()), "mount " + path)
 
 
@@ -44,7 +45,7 @@ def forbid_user_namespaces() -> None:
 
 
 def keep_few_capabilities() -> None:
-    """Effective and permitted: four; inheritable and, with it, ambient: none. Raises OSError."""
+    """Effective and permitted: three; inheritable and, with it, ambient: none. Raises OSError."""
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)(KEPT, KEPT, 0, 0, 0, 0)
     _check(LIBC.capset(header, data), "capset")

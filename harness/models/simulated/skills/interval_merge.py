@@ -13,7 +13,7 @@ if GAP and gap:
     join = "start - merged[-1][1] <= " + gap.group(1)
 source = "(s, e) for s, e in spans if e > s" if EMPTY else "spans"
 pathlib.Path(sys.argv[1]).write_text(
-    '"""Merging of spans; see SPEC.md."""\n\n\ndef merge(spans):\n    merged = []\n'
+    "# Merging of spans; see SPEC.md.\n\n\ndef merge(spans):\n    merged = []\n"
     "    for start, end in sorted(" + source + "):\n        if merged and " + join + ":\n"
     "            merged[-1] = (merged[-1][0], max(merged[-1][1], end))\n        else:\n"
     "            merged.append((start, end))\n    return merged\n")
