@@ -167,10 +167,8 @@ class SandboxContract:
 
     def test_get_takes_regular_files_within_limits(self) -> None:
         async def body(box: Sandbox) -> None:
-            script = (
-                "echo a > a; ln -s a link; ln -s /etc folder; mkfifo pipe; mkdir -p d; echo b > d/b; truncate -s 9G c"
-            )
-            assert (await box.exec(["sh", "-c", script])).returncode in (0, 1)
+            script = "echo a > a; ln -s a link; ln -s /etc folder; mkfifo pipe; mkdir -p d; echo b > d/b; truncate -s 9G c; true"
+            assert (await box.exec(["sh", "-c", script])).returncode == 0
             assert {name for name in await box.get(SPEC.workdir) if name != "c"} == {"a", "d/b"}
             assert "c" not in await box.get(SPEC.workdir)
             await box.exec(
@@ -279,8 +277,8 @@ class SandboxContract:
         spec = SPEC.model_copy(update={"mounts": (Mount(source=str(tmp_path / "deep"), target="/mnt/shown/deep"),)})
 
         async def body(box: Sandbox) -> None:
-            assert (await box.get("/mnt/shown/deep"))["file"] == File(data=b"content")
             if self.isolated:
+                assert (await box.get("/mnt/shown/deep"))["file"] == File(data=b"content")
                 done = await box.exec(["sh", "-c", "cat /mnt/shown/deep/file; echo x > /mnt/shown/deep/file"])
                 assert done.output.startswith(b"content")
                 assert done.returncode != 0

@@ -37,7 +37,7 @@ import gzip
 every = lines + [l.split() for p in pathlib.Path("logs").glob("*.gz") for l in gzip.open(p, "rt").read().splitlines()]
 if report["requests"] > len(set(l[3] for l in every if l[4] == "code=" + code and l[2] == "ERROR")):
     found.append("more failures than request ids: the same request id is counted several times")
-print("\\n".join(found) or "all good")
+print("\n".join(found) or "all good")
 END"""
 
 
