@@ -34,13 +34,17 @@ _RESERVE = 16
 class BwrapSandboxes:
     """Implements seams.Sandboxes. `root`: a full root folder instead of the host's /usr and the task runtime.
 
-    `warm`: how many started, empty sandboxes may wait per kind of spec; 0 for none.
+    `warm`: how many started, empty sandboxes may wait per kind of spec; 0 for none. `own_user`: whether the in-sandbox
+    agent gets a user of its own; by default where it can have one, that is for root.
     """
 
     name = "bwrap"
 
-    def __init__(self, *, root: Path | str | None = None, concurrency: int = 2, warm: int | None = None) -> None:
+    def __init__(
+        self, *, root: Path | str | None = None, concurrency: int = 2, warm: int | None = None, own_user: bool = True
+    ) -> None:
         self._root = Path(root) if root else None
+        self._own_user = own_user and os.geteuid() == 0
         self._starts = asyncio.Semaphore(max(2, os.cpu_count() or 1))
         self._preparing = asyncio.Lock()
         self._ground: jail.Ground | None = None
@@ -67,7 +71,7 @@ class BwrapSandboxes:
     async def _prepared(self) -> tuple[jail.Ground, Slots]:
         async with self._preparing:
             if self._ground is None or self._slots is None:
-                self._ground = await asyncio.to_thread(jail.prepare, self._root)
+                self._ground = await asyncio.to_thread(jail.prepare, self._root, self._own_user)
                 self._slots = Slots(cache_root() / "slots")
             return self._ground, self._slots
 
@@ -128,7 +132,8 @@ class _Start:
         try:
             async with asyncio.timeout(START_LIMIT):
                 self._settle(_child_pid(await _read_all(info_r)))
-                os.write(block_w, b"x")
+                if self._ground.own_user:
+                    os.write(block_w, b"x")  # it waits for its users; without them it does not
                 self._client = Client(process.stdout, process.stdin)
                 await asyncio.shield(self._client.hello)
         except TimeoutError:
@@ -152,7 +157,7 @@ class _Start:
             self._ground, spec, mounts, info_fd=info_fd, block_fd=block_fd, uid=agent, grouped=self._group is not None
         )
         # setpriv changes the user where it can: subprocess's own `user` forks the whole of a large parent.
-        inline = self._ground.own_user and not self._ground.setpriv
+        inline = os.geteuid() == 0 and not self._ground.setpriv
         try:
             return await asyncio.create_subprocess_exec(
                 *line, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}, cwd="/", close_fds=True, limit=1 << 20,

@@ -62,7 +62,7 @@ class Ground:
     own_user: bool
 
 
-def prepare(root: Path | None) -> Ground:
+def prepare(root: Path | None, own_user: bool) -> Ground:
     """Find bubblewrap, install the runtime, lay out /etc and the agent. Slow the first time. Raises MachineError."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
@@ -76,7 +76,7 @@ def prepare(root: Path | None) -> Ground:
         base += ["--ro-bind", str(ensure_runtime()), "/opt/runtime"]
     base += ["--ro-bind", str(_agent_folder()), "/opt/agent"]
     setpriv = shutil.which("setpriv")
-    return Ground(bwrap, setpriv, "--disable-userns" in options, tuple(base), os.geteuid() == 0)
+    return Ground(bwrap, setpriv, "--disable-userns" in options, tuple(base), own_user)
 
 
 def writable(spec: SandboxSpec) -> dict[str, int]:
@@ -131,7 +131,7 @@ def command(
         line += [*_parents(target), "--ro-bind", str(source), target]
     line += ["--remount-ro", "/", "--chdir", "/"]
     line += ["/usr/bin/python3", "-I", "-S", "-c", _START, json.dumps(config, separators=(",", ":"))]
-    if ground.own_user and ground.setpriv:
+    if os.geteuid() == 0 and ground.setpriv:
         user = str(uid)
         return [ground.setpriv, "--reuid", user, "--regid", user, "--clear-groups", "--", *line]
     return line

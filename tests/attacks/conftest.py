@@ -1,15 +1,18 @@
-"""Attacks run by untrusted code, in a real sandbox and, so that the test can fail, in the plain provider without one.
+"""Attacks run by untrusted code, in real sandboxes and, so that the test can fail, in the plain provider without one.
 
-`arena` is parametrised over both. A script reports what it reached as JSON on its last line. On the plain provider every
+`arena` is parametrised: bwrap as root starts it (the agent has a user of its own), as anybody else does (one user for
+both), and local. A script reports what it reached as JSON on its last line. On the plain provider every
 attack is bounded and harmless to the machine, and must succeed.
 """
 
 import asyncio
 import json
+import os
 
 import pytest
 
 from harness.sandboxes import open_provider
+from harness.sandboxes.bwrap import BwrapSandboxes
 from harness.seams import SandboxSpec
 
 SPEC = SandboxSpec(label="attack", memory_mb=192, disk_mb=32, pids=48, extra_dirs=("/logs",))
@@ -19,13 +22,19 @@ class Arena:
     """One provider and ways to attack from within it."""
 
     def __init__(self, kind):
-        self.kind, self.isolated, self.spec = kind, kind != "local", SPEC
+        self.kind, self.isolated = kind, kind != "local"
+        self.own_user = kind == "bwrap" and os.geteuid() == 0
+
+    def provider(self):
+        if self.kind == "shared":
+            return BwrapSandboxes(concurrency=0, own_user=False)
+        return open_provider(self.kind, concurrency=0, unsafe=True)
 
     def run(self, body, spec=SPEC):
         """Await body(sandbox) in a fresh sandbox."""
 
         async def main():
-            provider = open_provider(self.kind, concurrency=0, unsafe=True)
+            provider = self.provider()
             try:
                 return await body(await provider.start(spec))
             finally:
@@ -44,11 +53,11 @@ class Arena:
         return self.run(body, options.get("spec", SPEC))
 
 
-@pytest.fixture(params=["bwrap", "local"])
+@pytest.fixture(params=["bwrap", "shared", "local"])
 def arena(request):
     return Arena(request.param)
 
 
-@pytest.fixture
-def jail():
-    return Arena("bwrap")
+@pytest.fixture(params=["bwrap", "shared"])
+def jail(request):
+    return Arena(request.param)

@@ -1,7 +1,6 @@
 """Attacking the in-sandbox agent: killing it, tracing it, opening its descriptors, forging its frames."""
 
 import json
-import os
 
 from harness.testing.sandboxes import ECHO
 
@@ -46,7 +45,7 @@ def test_the_agent_cannot_be_killed_or_stopped(arena):
     results, alive = arena.run(body)
     if arena.isolated:
         assert alive == b"alive\n"
-        if os.geteuid() == 0:
+        if arena.own_user:
             assert set(results.values()) == {"Operation not permitted"}
     else:
         assert b"SandboxFault" in alive
@@ -120,7 +119,7 @@ def test_frames_cannot_be_forged(arena):
     code, output = arena.run(body)
     if arena.isolated:
         assert code == 3
-        assert output.splitlines()[-1] == b"false"
+        assert output.rstrip().endswith(b"false")
     else:
         assert (code, output) == (0, b"forged")
 

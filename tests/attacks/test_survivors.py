@@ -92,9 +92,11 @@ def until(true, limit):
 SUPERVISOR = """
 import asyncio, sys
 from harness.sandboxes import open_provider
+from harness.sandboxes.bwrap import BwrapSandboxes
 from harness.seams import SandboxSpec
 async def main():
-    provider = open_provider(sys.argv[1], concurrency=0, unsafe=True)
+    kind = sys.argv[1]
+    provider = BwrapSandboxes(own_user=False) if kind == "shared" else open_provider(kind, concurrency=0, unsafe=True)
     boxes = await asyncio.gather(*(provider.start(SandboxSpec(label="orphan")) for _ in range(3)))
     script = "import os, time\\nfor _ in range(3):\\n    os.fork()\\nos.setsid()\\ntime.sleep(20)"
     await asyncio.gather(*(box.exec([sys.argv[3], "-c", script, sys.argv[2]], time_limit=60) for box in boxes))
