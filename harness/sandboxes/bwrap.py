@@ -17,7 +17,6 @@ from pathlib import Path
 
 from harness.errors import MachineError, SandboxFault
 from harness.sandboxes import cgroups, jail
-from harness.sandboxes.cache import cache_root
 from harness.sandboxes.client import Client
 from harness.sandboxes.mounts import identity, readable
 from harness.sandboxes.pool import WarmPool
@@ -72,7 +71,7 @@ class BwrapSandboxes:
         async with self._preparing:
             if self._ground is None or self._slots is None:
                 self._ground = await asyncio.to_thread(jail.prepare, self._root, self._own_user)
-                self._slots = Slots(cache_root() / "slots")
+                self._slots = Slots()
             return self._ground, self._slots
 
     async def _launch(self, spec: SandboxSpec, mounts: list[tuple[Path, str]]) -> ProcessSandbox:

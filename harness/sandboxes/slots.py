@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import struct
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +22,23 @@ _HIGH, _LOW = 1_900_000_000, 20_000
 """First ids: in the range that nobody allocates, or a low one where this machine's own user namespace is small."""
 
 
+def lock_file() -> Path:
+    """One per machine and user, wherever the cache is: control groups and user ids are shared by all runs."""
+    if os.geteuid() == 0 and Path("/run").is_dir():
+        return Path("/run/selfharness.slots")
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"selfharness-{os.geteuid()}.slots"
+
+
 class Slots:
     """Slots of one machine, by one lock file. Needs no daemon and no clean-up."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self) -> None:
+        file = lock_file()
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise MachineError(
-                f"{file}: {error.strerror}\nset SELFHARNESS_CACHE to a folder that can be written"
+                f"{file}: {error.strerror}\nthe harness keeps its locks there; remove it or make it writable"
             ) from None
         self._mine: set[int] = set()
         self._next = os.getpid() % SLOTS

@@ -124,6 +124,19 @@ def test_disk_bomb_is_bounded_in_every_writable_folder(arena):
         assert written["/app"] == 120
 
 
+def test_full_folders_and_a_memory_bomb_at_once_leave_the_agent_alive(jail):
+    async def body(box):
+        await box.exec(["python3", "-c", FILL, ""], time_limit=60)
+        await box.exec(["python3", "-c", INODES, "/app"], time_limit=30)
+        for _ in range(2):
+            done = await box.exec(["python3", "-c", "block = bytearray(900 << 20)"], time_limit=30)
+            assert done.returncode == -9
+        assert (await box.exec(["echo", "alive"])).output == b"alive\n"
+        assert len(await box.get("/app", limits=GetLimits(total_mb=128))) >= 1
+
+    jail.run(body)
+
+
 def test_nothing_else_is_writable(arena):
     script = (
         "import json, os\nopen_ = []\n"
