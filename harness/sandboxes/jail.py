@@ -49,6 +49,8 @@ _START = "import sys; sys.path.insert(0, '/opt/agent'); from inside.agent import
 _SHM_MB = 32
 _EXTRA_MB = 64
 _INODES_PER_MB = 128
+_AGENT_MB = 128
+"""What the agent and System V memory may need while all folders are full."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def writable(spec: SandboxSpec) -> dict[str, int]:
 
 def memory_limit(spec: SandboxSpec) -> int:
     """MB for the control group: programs, and all writable folders full, which are memory too, inodes included."""
-    return max(spec.memory_mb + spec.disk_mb, int(1.2 * sum(writable(spec).values())) + 64)
+    return max(spec.memory_mb + spec.disk_mb, int(1.2 * sum(writable(spec).values())) + _AGENT_MB)
 
 
 def command(
@@ -108,7 +110,7 @@ def command(
     config: dict[str, Any] = {"pids": spec.pids, "fsize": spec.disk_mb << 20}
     if not grouped:
         config["data"] = spec.memory_mb << 20
-    if (code := seccomp.program()) is not None:
+    if (code := seccomp.program(shared_memory=ground.own_user)) is not None:
         config["filter"] = code.hex()
     folders = writable(spec)
     line += ["--cap-drop", "ALL"]

@@ -43,8 +43,16 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
 """Name: numbers on x86_64 and aarch64 (asm/unistd_64.h, asm-generic/unistd.h)."""
 
 
-@lru_cache(maxsize=2)
-def program(machine: str = platform.machine()) -> bytes | None:
+SHARED_MEMORY: dict[str, tuple[int | None, int | None]] = {
+    "shmget": (29, 194),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+}
+"""System V objects outlive their processes; refused where the agent cannot bound them otherwise."""
+
+
+@lru_cache(maxsize=4)
+def program(machine: str = platform.machine(), *, shared_memory: bool = True) -> bytes | None:
     """The filter for an architecture, as an array of struct sock_filter; None where we have no table."""
     if machine not in _MACHINES:
         return None
@@ -53,7 +61,7 @@ def program(machine: str = platform.machine()) -> bytes | None:
     if machine == "x86_64":
         code += [_jump(_JGE, 0x40000000, 0, 1), _refuse()]
     code += [_jump(_JEQ, _CLONE3, 0, 1), _refuse(errno.ENOSYS)]
-    for numbers in DENIED.values():
+    for numbers in (*DENIED.values(), *(() if shared_memory else SHARED_MEMORY.values())):
         if (number := numbers[column]) is not None:
             code += [_jump(_JEQ, number, 0, 1), _refuse()]
     code += [_jump(_JEQ, clone, 0, 3), _statement(_LOAD, _ARGUMENT_0), _jump(_JSET, _NEW_NAMESPACES, 0, 1), _refuse()]

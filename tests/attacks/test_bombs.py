@@ -137,6 +137,30 @@ def test_full_folders_and_a_memory_bomb_at_once_leave_the_agent_alive(jail):
     jail.run(body)
 
 
+SHARED = """
+import ctypes, json
+libc = ctypes.CDLL(None)
+libc.shmat.restype = ctypes.c_void_p
+held = 0
+for _ in range(80):
+    ident = libc.shmget(0, 4 << 20, 0o1600)
+    if ident < 0:
+        break
+    address = libc.shmat(ident, None, 0)
+    ctypes.memset(address, 1, 4 << 20)
+    libc.shmdt(ctypes.c_void_p(address))
+    if CLEAN:
+        libc.shmctl(ident, 0, None)
+    held += 4
+print(json.dumps(held))
+"""
+
+
+def test_shared_memory_that_outlives_its_process_is_bounded(arena):
+    held = arena.python(f"CLEAN = {not arena.isolated}\n" + SHARED)
+    assert (held <= 32) if arena.isolated else (held == 320)
+
+
 def test_nothing_else_is_writable(arena):
     script = (
         "import json, os\nopen_ = []\n"

@@ -18,6 +18,12 @@ from harness.records import Message, ModelRequest
 
 Script = Generator[str, str, str]
 
+_UNDO = (
+    "cd /app/scaffold && cat /app/rejection.md && rm -rf middleware/retry.py && sed -i '/reward.txt/d; /it fails often/d' "
+    "prompts/system.md && sed -i 's/^message_limit = 4000$/message_limit = 40/' scaffold.toml"
+)
+"""Takes back what a proposer of this kind gets refused for."""
+
 _SIGN = re.compile(r"^- (\w+): (\d+) of (\d+)", re.MULTILINE)
 _CLASS = re.compile(r"^- (?:partly|never) passing: (.*)$", re.MULTILINE)
 _FACTS = re.compile(r"Facts of this round:\n(.*?)\n\n", re.DOTALL)
@@ -70,7 +76,7 @@ def _script(noise: Noise, ability: Ability, repair: bool) -> Script:
         + extra
     )
     if repair:
-        yield "cd /app/scaffold && ls -a && rm -rf middleware/retry.py"
+        yield _UNDO
     edit = _choose(noise, ability, summary, past, files, repair)
     tasks = _failing(summary)
     yield edit.command.replace("{task}", tasks[0] if tasks else "the hard task")

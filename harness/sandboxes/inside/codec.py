@@ -45,8 +45,8 @@ except Exception:  # private names: where they changed, the public package does 
     from json import dumps, loads  # noqa: F401
 
 
-def encode(header: dict[str, object], body: bytes = b"") -> bytes:
-    """One frame as bytes."""
+def prefix(header: dict[str, object], size: int) -> bytes:
+    """A frame without its body of `size` bytes."""
     raw = dumps(header).encode()
-    packed: bytes = LENGTHS.pack(len(raw), len(body)) + raw + body
+    packed: bytes = LENGTHS.pack(len(raw), size) + raw
     return packed

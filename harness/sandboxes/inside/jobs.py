@@ -19,6 +19,8 @@ ALONE = os.getpid() == 1
 class Kept:
     """Head and tail of a stream, at most `limit` bytes; the middle is counted and dropped."""
 
+    SLACK = 1 << 20
+
     def __init__(self, limit):
         self.half = max(1, limit // 2)
         self.head, self.tail, self.total = bytearray(), bytearray(), 0
@@ -30,13 +32,16 @@ class Kept:
             self.head += data[:room]
             data = data[room:]
         self.tail += data
-        if len(self.tail) > 2 * self.half:
+        if len(self.tail) > self.half + self.SLACK:
             del self.tail[: len(self.tail) - self.half]
 
-    def bytes(self):
-        """(what was kept, how many bytes were dropped)."""
+    def parts(self):
+        """What was kept, in two parts, not copied."""
         del self.tail[: max(0, len(self.tail) - self.half)]
-        return bytes(self.head + self.tail), self.total - len(self.head) - len(self.tail)
+        return self.head, self.tail
+
+    def dropped(self):
+        return self.total - len(self.head) - len(self.tail)
 
 
 class Job:
@@ -147,13 +152,13 @@ class Job:
         for fd in (self.stdin_fd, self.replies_fd):
             if fd >= 0:
                 os.close(fd)
-        out, dropped = self.kept["out"].bytes()
-        err, dropped_err = self.kept["err"].bytes()
+        parts = [*self.kept["out"].parts(), *self.kept["err"].parts()]
+        dropped = self.kept["out"].dropped() + self.kept["err"].dropped()
         status = self.status or 0
         code = None if self.timed_out else -(status & 0x7F) if status & 0x7F else status >> 8
-        header = {"id": self.id, "returncode": code, "timed_out": self.timed_out, "dropped": dropped + dropped_err,
-                  "seconds": time.monotonic() - self.started, "out": len(out), "fault": self.fault}  # fmt: skip
-        return header, out + err
+        header = {"id": self.id, "returncode": code, "timed_out": self.timed_out, "dropped": dropped,
+                  "seconds": time.monotonic() - self.started, "out": len(parts[0]) + len(parts[1]), "fault": self.fault}  # fmt: skip
+        return header, *parts
 
 
 def start(job, config):

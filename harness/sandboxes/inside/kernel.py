@@ -38,10 +38,13 @@ def mount_tmpfs(path: str, size: int, inodes: int, mode: str, uid: int) -> None:
     _check(LIBC.mount(b"tmpfs", path.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options.encode()), "mount " + path)
 
 
-def forbid_user_namespaces() -> None:
-    """No process in this user namespace can make another. Raises OSError."""
-    with open("/proc/sys/user/max_user_namespaces", "w") as file:
-        file.write("0")
+def bound_namespaces() -> None:
+    """No further user namespaces; little System V memory, which would outlive its processes. Raises OSError."""
+    settings = {"user/max_user_namespaces": "0", "kernel/shmall": "8192", "kernel/msgmni": "16", "kernel/shmmni": "64",
+                "kernel/sem": "250 8000 32 32"}  # fmt: skip
+    for name, value in settings.items():
+        with open("/proc/sys/" + name, "w") as file:
+            file.write(value)
 
 
 def keep_few_capabilities() -> None:
