@@ -139,7 +139,9 @@ class Broker:
         left = self.deadline - time.monotonic()
         wanted = header.get("time_limit")
         limit = min(left, EXEC_CAP, float(wanted) if isinstance(wanted, int | float) and wanted > 0 else 60.0)
-        ran = await self._timed(self._sandbox.exec(argv, cwd=cwd or self._workdir, stdin=body, time_limit=max(limit, 0.05)))
+        ran = await self._timed(
+            self._sandbox.exec(argv, cwd=cwd or self._workdir, stdin=body, time_limit=max(limit, 0.05))
+        )
         return {"returncode": ran.returncode, "timed_out": ran.timed_out, "dropped": ran.dropped, "oom": ran.oom,
                 "seconds": round(ran.seconds, 3)}, ran.output  # fmt: skip
 
@@ -149,7 +151,9 @@ class Broker:
             raise _Refused("bad_request", "offset and limit are byte counts, limit at most 16 MiB")
         script = 'stat -Lc %s -- "$1" && [ -f "$1" ] && tail -c +$(($2 + 1)) -- "$1" | head -c "$3"'
         argv = ["bash", "-c", script, "read", path, str(offset), str(limit)]
-        ran = await self._timed(self._sandbox.exec(argv, cwd=self._workdir, split_streams=True, max_output=2 * limit + 64))
+        ran = await self._timed(
+            self._sandbox.exec(argv, cwd=self._workdir, split_streams=True, max_output=2 * limit + 64)
+        )
         size, newline, data = ran.stdout.partition(b"\n")
         if ran.returncode or not newline:
             raise _Refused("not_found", f"{path[:200]}: cannot be read")
@@ -158,7 +162,9 @@ class Broker:
     async def _write(self, header: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         path = _path(header)
         script = 'mkdir -p -- "$(dirname -- "$1")" && cat > "$1"'
-        ran = await self._timed(self._sandbox.exec(["bash", "-c", script, "write", path], cwd=self._workdir, stdin=body))
+        ran = await self._timed(
+            self._sandbox.exec(["bash", "-c", script, "write", path], cwd=self._workdir, stdin=body)
+        )
         if ran.returncode:
             raise _Refused("bad_request", ran.output.decode("utf-8", "replace")[-300:])
         return {"size": len(body)}, b""
@@ -184,7 +190,9 @@ class Broker:
     def _call(self, header: Mapping[str, Any]) -> ModelCall:
         alias = header.get("model", "main")
         if alias not in self._models:
-            raise _Refused("bad_request", f"model alias {str(alias)[:60]!r} is not declared; there are {', '.join(self._models)}")
+            raise _Refused(
+                "bad_request", f"model alias {str(alias)[:60]!r} is not declared; there are {', '.join(self._models)}"
+            )
         try:
             return ModelCall(alias=alias, messages=header.get("messages") or (), tools=header.get("tools") or (),
                              sampling=Sampling.model_validate(header.get("sampling") or {}), seed=self._seed, role=self._role,

@@ -118,12 +118,20 @@ def _task_page(task: Task, trials: list[Trial], signs: Mapping[str, Counter[str]
 
 def _summary(archive: Archive, parent: str, trials: list[Trial], signs: Mapping[str, Counter[str]]) -> str:
     if not trials:
-        return f"# Summary\n\nParent {parent}: not measured yet; the first round measures it beside the first candidate.\n"
+        return (
+            f"# Summary\n\nParent {parent}: not measured yet; the first round measures it beside the first candidate.\n"
+        )
     groups = by_task(trials)
     classes: dict[str, list[str]] = {"partly passing": [], "never passing": [], "always passing (protect these)": []}
     for task, group in groups.items():
         passed = sum(t.passed for t in group)
-        name = "never passing" if not passed else "always passing (protect these)" if passed == len(group) else "partly passing"
+        name = (
+            "never passing"
+            if not passed
+            else "always passing (protect these)"
+            if passed == len(group)
+            else "partly passing"
+        )
         classes[name].append(f"{task} {passed}/{len(group)}")
     failing: Counter[str] = Counter()
     for trial in trials:

@@ -69,7 +69,9 @@ class Instances:
         spec = SandboxSpec(label=f"build {task.id}/{seed}", workdir="/app", memory_mb=1024, disk_mb=256)
         sandbox = await self._sandboxes.start(spec)
         try:
-            await sandbox.put({"build.py": File(data=(task.folder / "environment" / "build.py").read_bytes())}, "/app/env")
+            await sandbox.put(
+                {"build.py": File(data=(task.folder / "environment" / "build.py").read_bytes())}, "/app/env"
+            )
             argv = ["python3", "-I", "/app/env/build.py", "--seed", str(seed), "--out", "/app/out"]
             ran = await sandbox.exec(argv, cwd="/app", env={"PYTHONHASHSEED": "0"}, time_limit=BUILD_LIMIT)
             if ran.returncode != 0:
@@ -86,7 +88,9 @@ def folder_files(folder: Path) -> dict[str, File]:
     if not folder.is_dir():
         return {}
     return {
-        path.as_posix(): File(data=(folder / path).read_bytes(), executable=bool((folder / path).stat().st_mode & 0o100))
+        path.as_posix(): File(
+            data=(folder / path).read_bytes(), executable=bool((folder / path).stat().st_mode & 0o100)
+        )
         for path in files_of(folder)
     }
 

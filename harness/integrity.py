@@ -48,7 +48,9 @@ class Scanner:
             for number, line in enumerate(text.splitlines(), start=1):
                 if line not in old and (found := self._line(line)):
                     breach, reason = found
-                    return Rejection(breach="leak" if breach == "leak" else "tamper", reason=reason, where=f"{path}:{number}")
+                    return Rejection(
+                        breach="leak" if breach == "leak" else "tamper", reason=reason, where=f"{path}:{number}"
+                    )
         return None
 
     def _line(self, line: str) -> tuple[str, str] | None:

@@ -25,7 +25,9 @@ def junit_xml(found: _Evaluated) -> str:
                            failures=str(sum(t.counts and not t.passed for t in trials)),
                            errors=str(sum(not t.counts for t in trials)))  # fmt: skip
         for t in trials:
-            case = SubElement(suite, "testcase", classname=task, name=f"{t.spec.seed}-{t.spec.attempt}", time=f"{t.wall_s:.3f}")
+            case = SubElement(
+                suite, "testcase", classname=task, name=f"{t.spec.seed}-{t.spec.attempt}", time=f"{t.wall_s:.3f}"
+            )
             failed = ", ".join(c.name for c in t.checks if not c.passed)
             if not t.counts:
                 SubElement(case, "error", type=t.outcome, message=t.detail)

@@ -98,4 +98,10 @@ class Lineage:
             done = subprocess.run(command, input=stdin, capture_output=True, check=True, env=env)
         except FileNotFoundError:
             raise MachineError("git: not found; install git") from None
+        except subprocess.CalledProcessError as error:
+            if arguments[0] == "rev-parse":
+                raise
+            said = error.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise MachineError(f"{self.folder}: git {arguments[0]}: {said[-1] if said else 'failed'}\n"
+                               "what was journalled is kept; mend it, then go on with --resume") from None  # fmt: skip
         return done.stdout.decode("utf-8")

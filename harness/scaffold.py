@@ -100,7 +100,9 @@ def read_files(folder: Path) -> dict[str, str]:
     for path in paths:
         size = (folder / path).stat().st_size
         if size > MAX_BYTES:
-            raise ScaffoldError("scope", f"{size:,} bytes; a scaffold holds at most {MAX_BYTES:,} in all", str(folder / path))
+            raise ScaffoldError(
+                "scope", f"{size:,} bytes; a scaffold holds at most {MAX_BYTES:,} in all", str(folder / path)
+            )
         found[path.as_posix()] = to_text((folder / path).read_bytes(), str(folder / path))
     return found
 
@@ -183,7 +185,9 @@ def check_treatment(before: Scaffold, after: Scaffold, caps: Limits) -> None:
     for name, value in after.settings.limits.model_dump().items():
         cap = getattr(caps, name)
         if value is not None and cap is not None and value > cap:
-            raise ScaffoldError("treatment", f"limits.{name} = {value:g} is above the experiment's {cap:g}", "scaffold.toml")
+            raise ScaffoldError(
+                "treatment", f"limits.{name} = {value:g} is above the experiment's {cap:g}", "scaffold.toml"
+            )
     if before.settings.contract != after.settings.contract:
         raise ScaffoldError("scope", "the contract version is not the scaffold's to change", "scaffold.toml")
     for path, text in after.files.items():

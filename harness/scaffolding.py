@@ -31,7 +31,10 @@ async def boots(sandboxes: Sandboxes, scaffold: Scaffold) -> Rejection | None:
             "exec": {"returncode": 0, "timed_out": False, "dropped": 0, "seconds": 0.0},
             "read": {"size": 0}, "write": {"size": len(body)}, "log": {},
         }  # fmt: skip
-        return {"id": header.get("id"), **answers.get(op, {"error": {"kind": "bad_request", "message": "unknown op"}})}, b""
+        return {
+            "id": header.get("id"),
+            **answers.get(op, {"error": {"kind": "bad_request", "message": "unknown op"}}),
+        }, b""
 
     home = await sandboxes.start(scaffold_spec("boot"))
     try:

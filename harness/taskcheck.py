@@ -51,7 +51,12 @@ class TaskChecker:
             jobs += [self._solved(task, seed, path, f"alt/{path.name}", 1.0) for path in _subfolders(folder / "alt")]
             jobs += [self._wrong(task, seed, path) for path in _subfolders(folder / "wrong")]
             jobs += [self._graded(task, seed, f"attack/{name}", command, 0.0) for name, command in ATTACKERS.items()]
-        yield Finding(task.id, None, "at least 3 wrong and 1 alt", len(_subfolders(folder / "wrong")) >= 3 and bool(_subfolders(folder / "alt")))
+        yield Finding(
+            task.id,
+            None,
+            "at least 3 wrong and 1 alt",
+            len(_subfolders(folder / "wrong")) >= 3 and bool(_subfolders(folder / "alt")),
+        )
         for done in asyncio.as_completed([self._slot(job) for job in jobs]):
             yield await done
 
@@ -87,7 +92,9 @@ class TaskChecker:
         verdict = await self._run(task, seed, _solver(folder))
         failed = {check.name for check in verdict.checks if not check.passed}
         detail = "" if fails in failed else f"failed {', '.join(sorted(failed)) or 'nothing'}, not {fails}"
-        return Finding(task.id, seed, f"wrong/{folder.name}", verdict.score == 0.0 and fails in failed, detail or _explain(verdict))
+        return Finding(
+            task.id, seed, f"wrong/{folder.name}", verdict.score == 0.0 and fails in failed, detail or _explain(verdict)
+        )
 
     async def _run(
         self, task: Task, seed: int, solver: Callable[[], tuple[dict[str, File], list[str]]] | None

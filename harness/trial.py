@@ -134,7 +134,12 @@ class TrialEngine:
         return trial.model_copy(update={"artifacts": artifacts, "checks": verdict.checks})
 
     def _trial(
-        self, spec: TrialSpec, outcome: Outcome, score: float | None, session: SessionResult | None = None, detail: str = ""
+        self,
+        spec: TrialSpec,
+        outcome: Outcome,
+        score: float | None,
+        session: SessionResult | None = None,
+        detail: str = "",
     ) -> Trial:
         origin = self._settings.default_origin
         if session is not None and len(session.origins) == 1:

@@ -107,5 +107,3 @@ async def close_quietly(sandbox: Sandbox | None) -> None:
     """Close a sandbox that may not be there; shielded from cancellation."""
     if sandbox is not None:
         await asyncio.shield(sandbox.close())
-
-

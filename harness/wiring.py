@@ -97,7 +97,10 @@ def check_grade(experiment: Experiment, capabilities: Capabilities) -> None:
 
 def is_simulated(experiment: Experiment) -> bool:
     """Whether every model is simulated, embedded or served by us on loopback."""
-    return all(choice.name.startswith("simulated/") or _served_simulated(choice.api_base) for choice in experiment.models.values())
+    return all(
+        choice.name.startswith("simulated/") or _served_simulated(choice.api_base)
+        for choice in experiment.models.values()
+    )
 
 
 def _served_simulated(base: str | None) -> bool:
@@ -205,7 +208,12 @@ def absolute_uri(uri: str) -> str:
 
 
 def _effects(
-    experiment: Experiment, paths: RunPaths, suite: Suite, tasks: Mapping[str, Task], machine: Machine, listeners: list[Tracker]
+    experiment: Experiment,
+    paths: RunPaths,
+    suite: Suite,
+    tasks: Mapping[str, Task],
+    machine: Machine,
+    listeners: list[Tracker],
 ) -> Effects:
     settings = TrialSettings(run_seed=experiment.seed, limits=experiment.limits, models=tuple(experiment.models),
                              model_name=experiment.models["main"].name, isolation=machine.capabilities.grade,
@@ -232,7 +240,9 @@ def _effects(
     return Effects(
         run_trial=run_trial,
         executor=LocalExecutor(experiment.sandbox.concurrency),
-        proposer=build_proposer(experiment.proposer, machine.sandboxes, machine.gateway, paths, helper, experiment.limits),
+        proposer=build_proposer(
+            experiment.proposer, machine.sandboxes, machine.gateway, paths, helper, experiment.limits
+        ),
         build_evidence=EvidenceBuilder(paths, experiment, train).build,
         validate=validator.validate,
         write_memo=notes.write,

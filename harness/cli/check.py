@@ -39,7 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
         ("git", shutil.which("git") is not None, shutil.which("git") or "missing: install git"),
         ("runs folder", *_writable(runs_folder())),
         ("tasks", True, f"{len(task_folders())} shipped"),
-        ("keys", True, ", ".join(sorted(k for k in KEYS.values() if os.environ.get(k))) or "none set; simulated models need none"),
+        (
+            "keys",
+            True,
+            ", ".join(sorted(k for k in KEYS.values() if os.environ.get(k))) or "none set; simulated models need none",
+        ),
         ("start-up files", *_startup_files()),
     ]
     if arguments.json:
@@ -87,8 +91,18 @@ def _writable(folder: Path) -> tuple[bool, str]:
 
 def _startup_files() -> tuple[bool, str]:
     """Executable .pth files run at every interpreter start; a stolen package once shipped one (MAL-2026-2144)."""
-    known = ("distutils-precedence.pth", "__editable__", "_virtualenv.pth", "selfharness", "a1_coverage.pth", "matplotlib")
+    known = (
+        "distutils-precedence.pth",
+        "__editable__",
+        "_virtualenv.pth",
+        "selfharness",
+        "a1_coverage.pth",
+        "matplotlib",
+    )
     site = Path(sysconfig.get_paths()["purelib"])
     odd = [p.name for p in site.glob("*.pth") if not p.name.startswith(known) and not p.name.startswith("_selfharness")
            and any(line.startswith("import ") for line in p.read_text("utf-8", "replace").splitlines())]  # fmt: skip
-    return not odd, f"unknown .pth files that run code: {', '.join(odd)}" if odd else "no unknown .pth files that run code"
+    return (
+        not odd,
+        f"unknown .pth files that run code: {', '.join(odd)}" if odd else "no unknown .pth files that run code",
+    )

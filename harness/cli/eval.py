@@ -55,7 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _threshold(found: Evaluation, minimum: float | None) -> int:
     if found.coverage < 0.95:
-        raise InfraError(f"only {found.coverage:.0%} of {found.planned} trials have a score; below 95 % nothing is concluded")
+        raise InfraError(
+            f"only {found.coverage:.0%} of {found.planned} trials have a score; below 95 % nothing is concluded"
+        )
     if minimum is not None and (found.score or 0.0) < minimum:
         raise ThresholdError(f"score {score(found.score)} is below --min-score {minimum:g}")
     return 0
@@ -63,7 +65,11 @@ def _threshold(found: Evaluation, minimum: float | None) -> int:
 
 def _progress(trial: Trial) -> None:
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{trial.spec.task} {trial.spec.seed}-{trial.spec.attempt} {score(trial.score)}", end="", file=sys.stderr)
+        print(
+            f"\r\x1b[K{trial.spec.task} {trial.spec.seed}-{trial.spec.attempt} {score(trial.score)}",
+            end="",
+            file=sys.stderr,
+        )
 
 
 def _print(found: Evaluation) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from harness.journal import Journal, replay
 from harness.paths import RunPaths
 from harness.records import Experiment, Suite
 from harness.render import summary
-from harness.runs import find_run, new_run
+from harness.runs import find_run, new_run, write_atomic
 from harness.suites import load_suite
 
 
@@ -51,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(asyncio.run(preflight(experiment))))
         return 0
     paths = new_run(runs_folder(), experiment.name)
-    paths.experiment.write_bytes(given)
+    write_atomic(paths.experiment, given)
+    write_atomic(paths.lock, json.dumps({"experiment": experiment.model_dump(mode="json", exclude_none=True)}).encode())
     return _go(arguments, experiment, paths, Archive())
 
 

@@ -51,7 +51,10 @@ async def _check(arguments: argparse.Namespace, tasks: list[Task]) -> int:
                     _line(finding)
             mine = findings[before:]
             bad = sum(not f.ok for f in mine)
-            print(f"{task.id:32} {len(mine)} findings, {bad or 'none'} bad, {time.monotonic() - begun:.1f} s", file=sys.stderr)
+            print(
+                f"{task.id:32} {len(mine)} findings, {bad or 'none'} bad, {time.monotonic() - begun:.1f} s",
+                file=sys.stderr,
+            )
     finally:
         await sandboxes.close()
     bad = sum(not f.ok for f in findings)

@@ -169,7 +169,9 @@ def build_routes(models: Mapping[str, ModelChoice], adapter_of: Callable[[ModelC
 
 
 def _prompt_size(call: ModelCall) -> int:
-    return sum(len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or "")) for message in call.messages)
+    return sum(
+        len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or "")) for message in call.messages
+    )
 
 
 def _estimate(call: ModelCall) -> Usage:

@@ -19,7 +19,9 @@ KEYS = {
     "sambanova": "SAMBANOVA_API_KEY", "together_ai": "TOGETHERAI_API_KEY", "xai": "XAI_API_KEY", "zai": "ZAI_API_KEY",
 }  # fmt: skip
 KEYLESS = ("hosted_vllm", "lm_studio", "ollama", "ollama_chat", "simulated")
-_SHAPES = re.compile(r"(sk-[A-Za-z0-9_\-]{12,}|eyJ[A-Za-z0-9_\-.]{20,}|AIza[A-Za-z0-9_\-]{20,}|(?<=Bearer )[A-Za-z0-9_\-.]{12,})")
+_SHAPES = re.compile(
+    r"(sk-[A-Za-z0-9_\-]{12,}|eyJ[A-Za-z0-9_\-.]{20,}|AIza[A-Za-z0-9_\-]{20,}|(?<=Bearer )[A-Za-z0-9_\-.]{12,})"
+)
 
 
 def check_route(choice: ModelChoice, environ: Mapping[str, str] = os.environ) -> None:

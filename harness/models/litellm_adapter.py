@@ -17,23 +17,24 @@ from harness.errors import FaultKind, ModelFault
 from harness.models.keys import redact
 from harness.records import ModelReply, ModelRequest, Usage
 
-_KINDS: tuple[tuple[str, FaultKind], ...] = (
-    ("ContextWindowExceededError", "context"),
-    ("RateLimitError", "rate_limit"),
-    ("AuthenticationError", "auth"),
-    ("PermissionDeniedError", "auth"),
-    ("Timeout", "timeout"),
-    ("APIConnectionError", "connection"),
-    ("ServiceUnavailableError", "server"),
-    ("InternalServerError", "server"),
-    ("BadGatewayError", "server"),
-    ("APIError", "server"),
-    ("JSONSchemaValidationError", "malformed"),
-    ("NotFoundError", "bad_request"),
-    ("UnsupportedParamsError", "bad_request"),
-    ("UnprocessableEntityError", "bad_request"),
-    ("BadRequestError", "bad_request"),
-)
+_KINDS: dict[str, FaultKind] = {
+    "ContextWindowExceededError": "context",
+    "RateLimitError": "rate_limit",
+    "AuthenticationError": "auth",
+    "PermissionDeniedError": "auth",
+    "Timeout": "timeout",
+    "APIConnectionError": "connection",
+    "ServiceUnavailableError": "server",
+    "InternalServerError": "server",
+    "BadGatewayError": "server",
+    "JSONSchemaValidationError": "malformed",
+    "NotFoundError": "bad_request",
+    "UnsupportedParamsError": "bad_request",
+    "UnprocessableEntityError": "bad_request",
+    "BadRequestError": "bad_request",
+    "APIError": "server",
+}
+_NO_JSON = ("json", "expecting value", "unterminated string", "unable to get", "expecting property name")
 
 
 class LitellmModel:
@@ -96,9 +97,9 @@ def import_litellm() -> Any:
 def classify(error: Exception) -> ModelFault:
     """A ModelFault for what litellm raised; Retry-After from the headers that it keeps on the exception."""
     names = [kind.__name__ for kind in type(error).__mro__]
-    kind: FaultKind = next((ours for theirs, ours in _KINDS if theirs in names), "server")
+    kind: FaultKind = next((_KINDS[name] for name in names if name in _KINDS), "server")
     text = redact(str(error))
-    if kind in ("server", "connection") and any(sign in text.lower() for sign in ("json", "expecting value", "unable to get")):
+    if kind in ("server", "connection") and any(sign in text.lower() for sign in _NO_JSON):
         kind = "malformed"
     return ModelFault(kind, text[:500], retry_after=_retry_after(error))
 

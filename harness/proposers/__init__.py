@@ -15,7 +15,12 @@ from harness.seams import Proposer, Sandboxes
 
 
 def build_proposer(
-    choice: ProposerChoice, sandboxes: Sandboxes, gateway: Gateway, paths: RunPaths, scaffold: Scaffold | None, limits: Limits
+    choice: ProposerChoice,
+    sandboxes: Sandboxes,
+    gateway: Gateway,
+    paths: RunPaths,
+    scaffold: Scaffold | None,
+    limits: Limits,
 ) -> Proposer:
     """The proposer of an experiment. `scaffold` None: the parent edits itself. Raises UsageError for `command`."""
     if choice.kind == "editor":

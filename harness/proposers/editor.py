@@ -60,7 +60,14 @@ class EditorProposer:
     kind = "editor"
 
     def __init__(
-        self, sandboxes: Sandboxes, gateway: Gateway, paths: RunPaths, *, scaffold: Scaffold | None, alias: str, limits: Limits
+        self,
+        sandboxes: Sandboxes,
+        gateway: Gateway,
+        paths: RunPaths,
+        *,
+        scaffold: Scaffold | None,
+        alias: str,
+        limits: Limits,
     ) -> None:
         self._sandboxes, self._gateway, self._paths = sandboxes, _Aliased(gateway, alias), paths
         self._scaffold, self._alias, self._limits = scaffold, alias, limits
@@ -102,7 +109,9 @@ class EditorProposer:
             role="proposer",
         )  # fmt: skip
         if session.ended == "infra":
-            raise ProposalError(f"the proposer's infrastructure broke: {session.detail}", usage=session.usage, infra=True)
+            raise ProposalError(
+                f"the proposer's infrastructure broke: {session.detail}", usage=session.usage, infra=True
+            )
         return session
 
     @staticmethod

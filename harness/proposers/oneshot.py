@@ -70,5 +70,7 @@ def _edited(before: str | None, edit: dict[str, Any]) -> str:
     if "text" in edit:
         return str(edit["text"])
     if before is None or before.count(edit["find"]) != 1:
-        raise ValueError(f"{edit['path']}: the text to find occurs {0 if before is None else before.count(edit['find'])} times")
+        raise ValueError(
+            f"{edit['path']}: the text to find occurs {0 if before is None else before.count(edit['find'])} times"
+        )
     return before.replace(edit["find"], edit["replace"])

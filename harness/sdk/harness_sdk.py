@@ -55,7 +55,7 @@ def _request(op, body=b"", **header):
         raw = json.dumps(dict(header, op=op, id=_last)).encode()
         out, data = int(os.environ["HARNESS_FD_OUT"]), struct.pack(">II", len(raw), len(body)) + raw + body
         while data:
-            data = data[os.write(out, data):]
+            data = data[os.write(out, data) :]
         source = int(os.environ["HARNESS_FD_IN"])
         head, tail = struct.unpack(">II", _read(source, 8))
         answer, payload = json.loads(_read(source, head)), _read(source, tail)

@@ -31,8 +31,13 @@ def using(body, **options):
     return asyncio.run(main())
 
 
-def groups():
-    return {name for name in cgroups.names() if name.startswith("s")}
+def groups(ids):
+    """Which of these sandboxes still have a control group. Other runs on this machine have theirs."""
+    return {ident for ident in ids if ident.replace("bwrap-", "s") in cgroups.names()}
+
+
+def temporary():
+    return {name for name in os.listdir("/tmp") if name.startswith("selfharness")}
 
 
 def descriptors():
@@ -49,9 +54,10 @@ def test_nothing_leaks():
 
     async def body(provider):
         await (await provider.start(SPEC)).close()
-        before = descriptors(), set(os.listdir("/tmp")), groups()
+        before, ids = descriptors(), set()
         for _ in range(3):
             boxes = await asyncio.gather(*(provider.start(SPEC) for _ in range(3)))
+            ids |= {box.id for box in boxes}
             await boxes[0].exec(["sh", "-c", "sleep 60 & setsid sleep 61 &"])
             waiting = asyncio.create_task(boxes[1].exec(["sleep", "60"]))
             starting = asyncio.create_task(provider.start(SPEC))
@@ -64,13 +70,14 @@ def test_nothing_leaks():
             await provider.start(SPEC.model_copy(update={"workdir": "/usr/bin/no/such"}))
         await asyncio.sleep(0.05)
         assert not children()
-        assert descriptors() == before[0]
-        return before
+        assert descriptors() == before
+        return ids
 
-    open_before = descriptors()
-    _, files, named = using(body, warm=0)
-    assert groups() <= named
-    assert {n for n in set(os.listdir("/tmp")) - files if n.startswith("selfharness")} == set()
+    open_before, files_before = descriptors(), temporary()
+    ids = using(body, warm=0)
+    assert len(ids) >= 3
+    assert groups(ids) == set()
+    assert temporary() <= files_before
     assert descriptors() <= open_before
 
 
@@ -119,12 +126,13 @@ def test_warm_sandboxes_are_fresh_single_use_and_gone_at_the_end():
             await box.put({"used": File(data=b"")}, "/app")
             await box.close()
             await asyncio.sleep(0.15)
-        return times
+        waiting = [box.id for ready in provider._pool._ready.values() for box in ready]
+        assert 1 <= len(waiting) <= 2
+        return times, {box.id for box in seen} | set(waiting)
 
-    before = groups()
-    times = using(body, concurrency=2)
+    times, ids = using(body, concurrency=2)
     assert min(times[3:]) < 0.01
-    assert groups() <= before
+    assert groups(ids) == set()
 
 
 def test_a_warm_sandbox_that_died_is_not_given_away():
@@ -193,22 +201,21 @@ def test_reap_removes_what_a_killed_harness_left_and_nothing_else():
     program = (
         "import asyncio, os, signal\nfrom harness.sandboxes.bwrap import BwrapSandboxes\n"
         "from harness.seams import SandboxSpec\n"
-        "async def main():\n    await BwrapSandboxes(warm=0).start(SandboxSpec(label='left'))\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\nasyncio.run(main())"
+        "async def main():\n    box = await BwrapSandboxes(warm=0).start(SandboxSpec(label='left'))\n"
+        "    print(box.id, flush=True)\n    os.kill(os.getpid(), signal.SIGKILL)\nasyncio.run(main())"
     )
 
     async def body(provider):
         box = await provider.start(SPEC)
-        before = groups()
-        await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False)
-        assert len(groups() - before) == 1
+        done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], stdout=subprocess.PIPE)
+        left = done.stdout.decode().strip()
+        assert done.returncode == -9
+        assert groups({left, box.id}) == {left, box.id}
         assert await provider.reap() >= 1
-        assert groups() & before >= {box.id.replace("bwrap-", "s")}
+        assert groups({left, box.id}) == {box.id}
         assert (await box.exec(["echo", "alive"])).output == b"alive\n"
-        return before
 
-    before = using(body, warm=0)
-    assert groups() <= before
+    using(body, warm=0)
 
 
 @as_root

@@ -48,7 +48,9 @@ class SimulatedModel:
 def answer(request: ModelRequest, ability: Ability) -> ModelReply:
     """The reply to a request: pure."""
     message = propose_reply(request, ability) if is_proposer(request) else _work(request, ability)
-    text = str(message.get("content") or "") + "".join(c["function"]["arguments"] for c in message.get("tool_calls") or [])
+    text = str(message.get("content") or "") + "".join(
+        c["function"]["arguments"] for c in message.get("tool_calls") or []
+    )
     finish = "tool_calls" if message.get("tool_calls") else "stop"
     limit = request.sampling.max_tokens
     if limit is not None and len(text) // 4 > limit:

@@ -70,8 +70,12 @@ class Noise:
         """From the model, the first user message and the seed; and from the scaffold's words, tools and sampling."""
         name = served_name(request.model)
         tools: Sequence[Tool] = request.tools
-        words = json.dumps([system, list(tools), request.sampling.model_dump(exclude_none=True)], sort_keys=True, default=str)
-        return cls(shared=f"{name}\x1f{user}\x1f{request.seed}", jitter=f"{name}\x1f{user}\x1f{request.seed}\x1f{words}")
+        words = json.dumps(
+            [system, list(tools), request.sampling.model_dump(exclude_none=True)], sort_keys=True, default=str
+        )
+        return cls(
+            shared=f"{name}\x1f{user}\x1f{request.seed}", jitter=f"{name}\x1f{user}\x1f{request.seed}\x1f{words}"
+        )
 
     def draw(self, purpose: str) -> float:
         """A number in [0, 1) for one purpose."""

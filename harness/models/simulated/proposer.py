@@ -72,7 +72,7 @@ def _script(noise: Noise, ability: Ability, repair: bool) -> Script:
     past = yield "cat /evidence/history.md /evidence/rejected.md /evidence/memo.md"
     extra = "; cat /app/rejection.md" if repair else ""
     files = yield (
-        "cd /app/scaffold && for f in $(find . -type f -size -8k ! -name agent.py | sort); do echo \"== $f\"; cat $f; done"
+        'cd /app/scaffold && for f in $(find . -type f -size -8k ! -name agent.py | sort); do echo "== $f"; cat $f; done'
         + extra
     )
     if repair:
@@ -104,7 +104,9 @@ def _choose(noise: Noise, ability: Ability, summary: str, past: str, files: str,
 
 def _failing(summary: str) -> list[str]:
     """Train tasks that fail at times, as the summary lists them."""
-    names = [item.split()[0] for line in _CLASS.findall(summary) for item in line.split(", ") if item and item != "none"]
+    names = [
+        item.split()[0] for line in _CLASS.findall(summary) for item in line.split(", ") if item and item != "none"
+    ]
     return list(dict.fromkeys(names))
 
 

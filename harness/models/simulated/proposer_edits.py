@@ -56,7 +56,10 @@ def after_tool(name, arguments, output):
     return None
 PY'''
 _BLOAT = " ".join(
-    ["Bear in mind that good work is careful work and that careful work takes the time that it takes, neither more nor less."] * 30
+    [
+        "Bear in mind that good work is careful work and that careful work takes the time that it takes, neither more nor less."
+    ]
+    * 30
 )
 
 

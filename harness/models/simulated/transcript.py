@@ -10,7 +10,10 @@ from typing import Any
 
 from harness.records import Message, Tool
 
-_CUT = re.compile(r"\[[^\]\n]*?(\d+)?[^\]\n]*\b(left out|omitted|truncated|cut)\b[^\]\n]*\]|\b(output|text) truncated\b", re.IGNORECASE)
+_CUT = re.compile(
+    r"\[[^\]\n]*?(\d+)?[^\]\n]*\b(left out|omitted|truncated|cut)\b[^\]\n]*\]|\b(output|text) truncated\b",
+    re.IGNORECASE,
+)
 _REPEAT = re.compile(r"\b(same command|repeated|already ran|identical|again and again|repeating)\b", re.IGNORECASE)
 _PARAMETERS = ("command", "cmd", "script", "code", "bash")
 

@@ -37,7 +37,7 @@ def skills():
     for path in sorted((HERE / "skills").glob("*/SKILL.md")):
         text = path.read_text("utf-8")
         lines = [line for line in text.splitlines() if line.startswith("description:")]
-        found[path.parent.name] = (lines[0][len("description:"):].strip() if lines else "", text)
+        found[path.parent.name] = (lines[0][len("description:") :].strip() if lines else "", text)
     return found
 
 
@@ -58,9 +58,14 @@ def describe(name, module):
     return {"type": "function", "function": function}
 
 
-SKILL_TOOL = {"type": "function", "function": {
-    "name": "skill", "description": "Load the text of a skill.",
-    "parameters": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}}}
+SKILL_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "skill",
+        "description": "Load the text of a skill.",
+        "parameters": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+    },
+}
 
 
 def call_tool(call, tools, known_skills):
@@ -96,7 +101,10 @@ def main():
     prompt = (HERE / "prompts" / "task.md").read_text("utf-8")
     messages = [
         {"role": "system", "content": system_prompt(known_skills)},
-        {"role": "user", "content": prompt.replace("{instruction}", given["instruction"]).replace("{workdir}", given["workdir"])},
+        {
+            "role": "user",
+            "content": prompt.replace("{instruction}", given["instruction"]).replace("{workdir}", given["workdir"]),
+        },
     ]
     hook(middleware, "on_start", given)
     for _ in range(settings.get("limits", {}).get("message_limit", 40)):
@@ -107,8 +115,12 @@ def main():
             return
         for call in message["tool_calls"]:
             output = call_tool(call, tools, known_skills)
-            changed = hook(middleware, "after_tool", call["function"]["name"], call["function"].get("arguments"), output)
-            messages.append({"role": "tool", "tool_call_id": call["id"], "content": changed if changed is not None else output})
+            changed = hook(
+                middleware, "after_tool", call["function"]["name"], call["function"].get("arguments"), output
+            )
+            messages.append(
+                {"role": "tool", "tool_call_id": call["id"], "content": changed if changed is not None else output}
+            )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,113 @@
+"""A killed run loses no finished trial, runs none twice, and ends as an unbroken one does."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.archive import fold
+from harness.journal import replay
+
+
+def only_run(folder):
+    return next(folder.glob("runs/*/journal.jsonl")).parent
+
+
+def archive_of(run):
+    return fold(replay(run / "journal.jsonl"))
+
+
+@pytest.fixture
+def unbroken(project):
+    done = project("run", "small.toml", "-q")
+    assert done.returncode == 0, done.stderr
+    return only_run(project.folder)
+
+
+def test_cut_at_every_journal_position_it_resumes_to_the_same_end(project, unbroken):
+    """A SIGKILL leaves a prefix of the journal (and maybe a torn line): every prefix must lead to the same archive."""
+    wanted = archive_of(unbroken)
+    lines = (unbroken / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) > 15
+    for cut in range(1, len(lines)):
+        (unbroken / "journal.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2])
+        before = {t.spec.key for t in archive_of(unbroken).all_trials}
+        done = project("run", "--resume", unbroken.name, "-q")
+        assert done.returncode == 0, f"cut {cut}: {done.stderr}"
+        resumed = archive_of(unbroken)
+        assert resumed.fingerprint() == wanted.fingerprint(), f"cut {cut}"
+        keys = [t.spec.key for t in resumed.all_trials]
+        assert len(keys) == len(set(keys))
+        assert before <= set(keys)
+
+
+def test_sigkill_in_the_middle_then_resume(project, unbroken):
+    wanted = archive_of(unbroken).fingerprint()
+    for delay in (0.7, 1.6, 2.6):
+        shutil.rmtree(project.folder / "runs")
+        running = subprocess.Popen([sys.executable, "-m", "harness", "run", "small.toml", "-q"], cwd=project.folder,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        deadline = time.monotonic() + 30
+        while not list(project.folder.glob("runs/*/journal.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(delay)
+        running.kill()
+        running.wait()
+        run = only_run(project.folder)
+        finished = {t.spec.key: t.started for t in archive_of(run).all_trials}
+        done = project("run", "--resume", "small", "-q")
+        assert done.returncode == 0, done.stderr
+        after = archive_of(run)
+        assert after.fingerprint() == wanted
+        assert finished.items() <= {t.spec.key: t.started for t in after.all_trials}.items()
+
+
+def test_ctrl_c_stops_cleanly_and_can_be_resumed(project):
+    running = subprocess.Popen([sys.executable, "-m", "harness", "run", "small.toml"], cwd=project.folder, text=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+    time.sleep(2.0)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == 130, said
+    assert "harness run --resume" in said
+    assert project("run", "--resume", "last", "-q").returncode == 0
+
+
+def test_resume_refuses_a_changed_config_and_names_the_keys(project, unbroken):
+    done = project("run", "--resume", unbroken.name, "--set", "gate.kind=strict", "--seed", "6")
+    assert done.returncode == 2
+    assert "config differs in gate.kind, seed" in done.stderr
+    lock = json.loads((unbroken / "lock.json").read_text())
+    lock["tasks"]["c01-interval-merge-fix"]["digest"] = "0" * 64
+    (unbroken / "lock.json").write_text(json.dumps(lock))
+    done = project("run", "--resume", unbroken.name)
+    assert done.returncode == 2
+    assert "tasks.c01-interval-merge-fix changed" in done.stderr
+
+
+def test_a_run_leaves_no_process_behind(project, unbroken):
+    mine = [p for p in os.listdir("/proc") if p.isdigit() and str(project.folder) in _cmdline(p)]
+    assert mine == []
+
+
+def _cmdline(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def test_same_seed_same_history_other_seed_another(project, unbroken):
+    first = archive_of(unbroken).fingerprint()
+    shutil.rmtree(unbroken)
+    assert project("run", "small.toml", "-q").returncode == 0
+    assert archive_of(only_run(project.folder)).fingerprint() == first
+    shutil.rmtree(only_run(project.folder))
+    assert project("run", "small.toml", "-q", "--seed", "6").returncode == 0
+    assert archive_of(only_run(project.folder)).fingerprint() != first
