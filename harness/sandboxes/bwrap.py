@@ -107,6 +107,7 @@ class _Start:
 
     def __init__(self, ground: jail.Ground, slots: Slots, slot: int, group: cgroups.Group | None) -> None:
         self._ground, self._slots, self._slot, self._group = ground, slots, slot, group
+        self._spawning: asyncio.Task[Process] | None = None
         self._process: Process | None = None
         self._client: Client | None = None
         self._pidfd = -1
@@ -116,16 +117,14 @@ class _Start:
         """Start bubblewrap, give it its limits and users while it waits, and hear from the agent."""
         info_r, info_w = os.pipe()
         block_r, block_w = os.pipe()
+        # Shielded: asyncio loses a process when its creation is cancelled half-way, and then waits for it for ever.
+        self._spawning = asyncio.create_task(self._spawn(spec, mounts, info_w, block_r))
         try:
-            process = await self._spawn(spec, mounts, info_w, block_r)
+            process = self._process = await asyncio.shield(self._spawning)
         except BaseException:
             for fd in (info_r, block_w):
                 os.close(fd)
             raise
-        finally:
-            for fd in (info_w, block_r):
-                os.close(fd)
-        self._process = process
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -161,10 +160,13 @@ class _Start:
             return await asyncio.create_subprocess_exec(
                 *line, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={}, cwd="/", close_fds=True, limit=1 << 20,
                 pass_fds=(info_fd, block_fd), user=agent if inline else None, group=agent if inline else None,
-                extra_groups=[] if inline else None,
+                extra_groups=[] if inline else None, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise SandboxFault(f"bwrap: {error}") from None
+        finally:
+            for fd in (info_fd, block_fd):
+                os.close(fd)
 
     def _settle(self, pid: int) -> None:
         """Limits and users, from outside, before anything of the sandbox runs. Raises OSError."""
@@ -181,8 +183,7 @@ class _Start:
         process = self._process
         said = ""
         if process is not None and process.stderr is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            self._kill()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(5):
                     said = (await process.stderr.read()).decode("utf-8", "replace").strip()
@@ -196,24 +197,31 @@ class _Start:
         if self._ended:
             return
         self._ended = True
-        process = self._process
-        if self._pidfd >= 0:
-            with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            os.close(self._pidfd)
-        elif process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+        if self._spawning is not None and self._process is None:
+            await asyncio.wait({self._spawning})
+            self._process = None if self._spawning.exception() else self._spawning.result()
+        self._kill()
         if self._client is not None:
             await self._client.close()
-        if process is not None:
-            await _gone(process)
+        if self._process is not None:
+            await _gone(self._process)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
         if self._group is not None:
             for _ in range(400):
                 if self._group.remove():
                     break
                 await asyncio.sleep(0.005)
         self._slots.free(self._slot)
+
+    def _kill(self) -> None:
+        """PID 1, and with it the namespace. While that is not known yet: bubblewrap and the child that waits for it."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        elif self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 async def _gone(process: Process) -> None:

@@ -36,7 +36,7 @@ class Faulty:
 
     async def serve(self, reader, writer):
         try:
-            while (line := await reader.readline()).strip():
+            while (await reader.readline()).strip():
                 length = 0
                 while (header := await reader.readline()).strip():
                     name, _, value = header.decode().partition(":")
