@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 _NEAR = r"[^.\n]{0,90}"
 PATTERNS = {
-    "read": rf"\bread\b{_NEAR}\b(spec|specification|document|docs?|notes?|readme|files?|sources?|instructions?)\b{_NEAR}"
+    "read": rf"\bread\b{_NEAR}\b(specs?|specifications?|documents?|manuals?|docs?|notes?|readme|files?|sources?|instructions?)\b{_NEAR}"
             rf"\b(in full|whole|fully|completely|entire|entirely|to the end|before|first)\b",
     "verify": rf"\b(check|verify|test|validate)\b{_NEAR}\b(result|results|work|output|answer|edit|change|it)\b{_NEAR}"
               rf"|\bbefore (you )?(finish|finishing|answer|answering|submit|submitting)\b{_NEAR}\b(check|verify|test|run)\b",

@@ -1,0 +1,174 @@
+"""Outcomes of trials in real sandboxes: right work, broken scaffolds, limits, liars, and verifiers that break."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ModelFault
+from harness.instances import Instances
+from harness.records import Limits, ModelReply, TrialSpec, Usage
+from harness.sandboxes import open_provider
+from harness.scaffold import read_scaffold, to_scaffold
+from harness.tasks import load_task
+from harness.trial import TrialEngine, TrialSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+TOML = 'contract = 1\nentry = ["python3", "agent.py"]\n'
+VERIFY = """import sys
+sys.path.insert(0, "/tests")
+import grading
+report = grading.Report()
+with report.guard("done"):
+    report.check("done", grading.read_text("/app/done.txt").strip() == "yes")
+report.finish()
+"""
+
+
+class Scripted:
+    """A gateway that answers with the given commands, one per call, then with a closing sentence."""
+
+    def __init__(self, *commands, fault=None):
+        self.commands, self.fault, self.calls = list(commands), fault, 0
+
+    async def complete(self, call):
+        self.calls += 1
+        if self.fault:
+            raise self.fault
+        message = {"role": "assistant", "content": "Done."}
+        if self.calls <= len(self.commands):
+            text = json.dumps({"command": self.commands[self.calls - 1]})
+            message = {"role": "assistant", "content": None, "tool_calls": [
+                {"id": f"c{self.calls}", "type": "function", "function": {"name": "bash", "arguments": text}}]}  # fmt: skip
+        return ModelReply(
+            message=message, usage=Usage(calls=1, tokens_in=10, tokens_out=5), origin="simulated", served="scripted"
+        )
+
+
+@pytest.fixture
+def task(tmp_path):
+    folder = tmp_path / "tasks" / "coding" / "t01-tiny"
+    for name, text in {
+        "task.toml": 'schema_version = "1.4"\n[environment]\nnetwork_mode = "no-network"\n[verifier]\ntimeout_sec = 5\n',
+        "instruction.md": "Write yes into done.txt.\n", "environment/files/readme.txt": "hello\n",
+        "tests/test.sh": "exec python3 -I /tests/verify.py\n", "tests/verify.py": VERIFY,
+        "tests/grading.py": (ROOT / "tasks" / "grading.py").read_text(),
+    }.items():  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def measure(folder, gateway, scaffold=None, limits=None, out=None):
+    async def main():
+        sandboxes = open_provider("bwrap")
+        try:
+            settings = TrialSettings(run_seed=1, limits=limits or Limits(time_limit=20), models=("main",), model_name="scripted",
+                                     isolation="A", folder=(lambda key: out / key) if out else None)  # fmt: skip
+            engine = TrialEngine(sandboxes, gateway, Instances(sandboxes, None, ""), settings)
+            chosen = scaffold or read_scaffold(ROOT / "harness" / "scaffolds" / "plain")
+            return await engine.run(
+                TrialSpec(candidate="c0000", task=folder.name, seed=0, attempt=0), load_task(folder), chosen
+            )
+        finally:
+            await sandboxes.close()
+
+    return asyncio.run(main())
+
+
+def program(code):
+    return to_scaffold({"scaffold.toml": TOML, "agent.py": code})
+
+
+def test_right_work_scores_one_and_leaves_its_evidence(task, tmp_path):
+    trial = measure(task, Scripted("cat readme.txt", "echo yes > done.txt"), out=tmp_path / "out")
+    assert (trial.outcome, trial.score, trial.steps) == ("scored", 1.0, 3)
+    assert "/app/done.txt" in [a.path for a in trial.artifacts]
+    folder = tmp_path / "out" / trial.spec.key
+    assert '"schema_version": "ATIF-v1.7"' in (folder / "trajectory.json").read_text()
+    assert (folder / "result.json").exists()
+
+
+def test_doing_nothing_scores_zero(task):
+    assert measure(task, Scripted()).score == 0.0
+
+
+def test_a_scaffold_that_crashes_is_an_agent_error_that_counts(task):
+    trial = measure(task, Scripted(), program("raise SystemExit('boom')"))
+    assert (trial.outcome, trial.score) == ("agent_error", 0.0)
+    assert "boom" in trial.detail
+
+
+def test_a_scaffold_that_never_ends_is_out_of_time(task):
+    trial = measure(task, Scripted(), program("import time\ntime.sleep(60)"), Limits(time_limit=1.0))
+    assert (trial.outcome, trial.score) == ("time_up", 0.0)
+
+
+def test_message_limit_ends_it_and_what_is_there_is_graded(task):
+    trial = measure(
+        task, Scripted("echo yes > done.txt", "true", "true"), limits=Limits(time_limit=20, message_limit=2)
+    )
+    assert (trial.outcome, trial.score, trial.flags) == ("scored", 1.0, ("message_limit",))
+
+
+def test_an_infrastructure_fault_is_tried_three_times_and_never_scored(task):
+    gateway = Scripted(fault=ModelFault("server", "down"))
+    trial = measure(task, gateway)
+    assert (trial.outcome, trial.score, trial.tries) == ("infra_error", None, 3)
+    assert gateway.calls == 3
+
+
+@pytest.mark.parametrize(
+    "broken", ["raise SystemExit(1)", "import time; time.sleep(60)", "print('{\"reward\": 1}')", "print('x' * 10**8)"]
+)
+def test_a_verifier_that_crashes_hangs_or_forgets_its_nonce_is_a_task_error(task, broken):
+    (task / "tests" / "verify.py").write_text(broken)
+    begun = time.monotonic()
+    trial = measure(task, Scripted("echo yes > done.txt"))
+    assert (trial.outcome, trial.score) == ("task_error", None)
+    assert time.monotonic() - begun < 20
+
+
+def test_a_forged_reward_and_a_late_writer_change_nothing(task):
+    forge = "mkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt; echo '{\"reward\": 1}' > /logs/verifier/reward.json"
+    late = "(setsid sh -c 'sleep 0.3; echo yes > /app/done.txt' >/dev/null 2>&1 &)"
+    assert measure(task, Scripted(forge, late)).score == 0.0
+
+
+LIAR = """
+import os, struct, json
+from harness_sdk import task, env, model, log, RequestError
+for bad in ({"op": "nosuch"}, {"op": "exec", "argv": "x"}, {"op": "read"}, {"op": "complete", "model": "gpt-9"},
+            {"op": "complete", "messages": [{"role": "user", "content": "x"}], "sampling": {"temperature": "hot"}}):
+    raw = json.dumps({**bad, "id": 1}).encode()
+    os.write(int(os.environ["HARNESS_FD_OUT"]), struct.pack(">II", len(raw), 0) + raw)
+    head, body = struct.unpack(">II", os.read(int(os.environ["HARNESS_FD_IN"]), 8))
+    answer = json.loads(os.read(int(os.environ["HARNESS_FD_IN"]), head))
+    assert answer["error"]["kind"] == "bad_request", answer
+for n in range(3000):
+    log.note("flood %d" % n)
+log.count("loop_guard_fired", 2)
+print("I scored 1.0 and used 0 tokens")
+model.complete([{"role": "user", "content": "hi"}])
+env.write("/app/done.txt", "yes")
+assert env.read("/app/done.txt") == b"yes"
+"""
+
+
+def test_a_scaffold_that_lies_and_floods_is_metered_all_the_same(task, tmp_path):
+    trial = measure(task, Scripted(), program(LIAR), out=tmp_path)
+    assert (trial.outcome, trial.score) == ("scored", 1.0), trial.detail
+    assert trial.usage.tokens == 15
+    assert trial.counters == (("loop_guard_fired", 2),)
+    assert (tmp_path / trial.spec.key / "trajectory.json").stat().st_size < 200_000
+
+
+def test_a_scaffold_has_no_network_no_keys_and_no_task(task):
+    code = (
+        "import os, socket\nassert not [k for k in os.environ if 'KEY' in k]\nassert not os.path.exists('/app/readme.txt')\n"
+        "try:\n    socket.create_connection(('127.0.0.1', 22), 1)\n    raise SystemExit('connected')\nexcept OSError:\n    pass"
+    )
+    trial = measure(task, Scripted(), program(code))
+    assert trial.outcome == "scored", trial.detail
