@@ -39,8 +39,9 @@ class Evaluation:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 %, clustered by family; None with fewer than two families."""
-        return clustered_interval(by_family(list(unit_means(self.trials).items()), self.families))
+        """Of the score, 95 %, clustered by family, within 0..1; None with fewer than two families."""
+        found = clustered_interval(by_family(list(unit_means(self.trials).items()), self.families))
+        return (max(0.0, found[0]), min(1.0, found[1])) if found else None
 
 
 async def evaluate(

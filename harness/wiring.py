@@ -22,7 +22,7 @@ from harness.executor import LocalExecutor
 from harness.gates import build_gate
 from harness.hashing import digest_json
 from harness.instances import Instances
-from harness.integrity import Scanner
+from harness.integrity import Protected, Scanner
 from harness.journal import Journal
 from harness.lineage import Lineage
 from harness.loop import Effects, Loop
@@ -30,7 +30,7 @@ from harness.models.gateway import ModelGateway, build_routes
 from harness.models.keys import check_route, is_loopback
 from harness.models.routes import adapter_for
 from harness.notes import NoteKeeper
-from harness.paths import RunPaths, resolve
+from harness.paths import RunPaths, resolve, shipped
 from harness.predictions import score_predictions
 from harness.proposers import build_proposer
 from harness.records import Decision, Experiment, Grade, Rejection, Suite, Task, Trial, TrialSpec
@@ -257,10 +257,13 @@ class Validator:
     def __init__(self, experiment: Experiment, tasks: Mapping[str, Task], machine: Machine, lineage: Lineage) -> None:
         self._experiment, self._machine, self._lineage = experiment, machine, lineage
         self._scanner = Scanner(tasks.values())
+        self._protected = Protected({"tasks": shipped("tasks"), "scaffolds": shipped("scaffolds")})
 
     async def validate(self, archive: Archive, parent: str, after: dict[str, str]) -> Rejection | None:
         """The first rule that the edited files break, or None. Cheap checks first, then it must start."""
         before = self._lineage.files(parent)
+        if changed := self._protected.broken():
+            return Rejection(breach="tamper", reason=f"protected files changed during the run: {', '.join(changed)}")
         try:
             scaffold = to_scaffold(after)
             check_scope(before, after, self._experiment.scaffold.editable)

@@ -13,7 +13,7 @@ from harness.errors import InfraError, ThresholdError
 from harness.evaluate import Evaluation, evaluate
 from harness.junit import junit_xml
 from harness.records import Trial
-from harness.render import by_task, failed_checks, points, score, table
+from harness.render import by_task, failed_checks, score, table
 from harness.runs import write_atomic
 
 
@@ -80,7 +80,7 @@ def _print(found: Evaluation) -> None:
             for task, trials in by_task(found.trials).items()]  # fmt: skip
     print(table(rows, ("task", "passed", "score", "failed checks")))
     low_high = found.interval
-    interval = f" [{points(low_high[0])}, {points(low_high[1])}] points, 95 %, clustered by task" if low_high else ""
+    interval = f" [{score(low_high[0])}, {score(low_high[1])}] (95 %, clustered by task)" if low_high else ""
     origins = {t.origin for t in found.trials}
     print(f"\n{found.scaffold} on {found.suite}: {score(found.score)}{interval}; coverage {found.coverage:.0%}, "
           f"{len(found.trials)} trials, {', '.join(sorted(origins))}")  # fmt: skip

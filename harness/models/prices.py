@@ -1,6 +1,7 @@
 """Our price table: dollars per million tokens by class. An unknown price is None ("unpriced"), never 0.
 
-List prices as the providers published them, checked 2026-11. An experiment's [models.x] usd_per_mtok_* win.
+A few list prices, written down from memory of the providers' pages and verified nowhere since: for a paper or a tight
+budget give your own, an experiment's [models.x] usd_per_mtok_* win.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 
 from harness.archive import Archive, fold
 from harness.evidence import EvidenceBuilder
-from harness.integrity import Scanner
+from harness.integrity import Protected, Scanner
 from harness.paths import RunPaths
 from harness.predictions import score_predictions
 from harness.proposers.controls import PlaceboProposer, RandomProposer
@@ -121,3 +121,11 @@ def test_controls_edit_and_are_deterministic(tmp_path):
         first, second = asyncio.run(proposer.propose(context)), asyncio.run(proposer.propose(context))
         assert first == second
         assert first.changes
+
+
+def test_a_changed_protected_file_is_noticed(tmp_path):
+    (tmp_path / "verify.py").write_text("a")
+    guard = Protected({"tasks": tmp_path})
+    assert guard.broken() == ()
+    (tmp_path / "verify.py").write_text("b")
+    assert guard.broken() == ("tasks",)
