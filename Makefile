@@ -33,7 +33,7 @@ tasks-check: setup  ## the task quality gate: every task, three seeds
 	$(BIN)/harness tasks check
 
 bench: setup  ## timings, as medians with the floor beside them
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python tests/benchmarks/bench_sandboxes.py
 
 grading:  ## copy the shared grading code into the tasks that use it
 	@for d in tasks/*/*/tests; do for f in tasks/grading*.py; do \
