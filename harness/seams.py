@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from harness.records import (
     Candidate,
@@ -60,7 +60,13 @@ class SandboxSpec(Record):
     extra_dirs: tuple[str, ...] = ()
     """More writable, bounded folders outside the working folder (/tests, /logs, /solution)."""
     image: str | None = None
-    profile: str = "hardened"
+    """Of a provider that has images; None is the provider's default."""
+    profile: Literal["hardened", "compat"] = "hardened"
+    """`compat` is for foreign images: their user, a writable root, the network that is declared."""
+    user: str | None = None
+    """`compat` only: who commands run as, by name or number; None is the image's user."""
+    network: Literal["none", "public"] = "none"
+    """`compat` only."""
 
 
 class ExecResult(Record):
@@ -176,6 +182,13 @@ class Sandbox(Protocol):
         """Run a program that asks for things in frames over inherited descriptors (see sandboxes/frames.py)."""
         ...
 
+    async def snapshot(self) -> str:
+        """An image of the quiesced sandbox as it is, to start another from; the provider removes it when it is closed.
+
+        Raises MachineError where the provider has no images.
+        """
+        ...
+
     async def close(self) -> None:
         """Kill and remove it. Idempotent; never raises."""
         ...
@@ -187,6 +200,10 @@ class Sandboxes(Protocol):
     name: str
 
     async def probe(self) -> Capabilities: ...
+
+    async def digest(self) -> str:
+        """What sandboxes run on by default, by content: part of the lock and of every cache key."""
+        ...
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """A running, empty sandbox. Raises SandboxFault (retryable) or MachineError (this machine cannot)."""

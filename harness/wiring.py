@@ -36,8 +36,8 @@ from harness.proposers import build_proposer
 from harness.records import Decision, Experiment, Grade, Rejection, Suite, Task, Trial, TrialSpec
 from harness.records.events import RunResumed, RunStarted
 from harness.runs import write_atomic
-from harness.sandboxes import open_provider
-from harness.sandboxes.runtime import cache_root, image_digest
+from harness.sandboxes import choose_provider
+from harness.sandboxes.cache import cache_root
 from harness.scaffold import Scaffold, ScaffoldError, check_scope, check_treatment, read_scaffold, to_scaffold
 from harness.scaffolding import boots
 from harness.seams import Capabilities, Sandboxes, Tracker
@@ -55,6 +55,8 @@ class Machine:
 
     sandboxes: Sandboxes
     capabilities: Capabilities
+    digest: str
+    """Of what sandboxes run on."""
     gateway: ModelGateway
     instances: Instances
 
@@ -73,15 +75,16 @@ async def open_machine(experiment: Experiment, archive: Archive | None = None) -
     gateway = ModelGateway(build_routes(experiment.models, adapter_for), budget)
     chosen = experiment.sandbox
     unsafe = os.environ.get("HARNESS_UNSAFE_LOCAL") == "1"
-    sandboxes = open_provider(chosen.kind, root=chosen.root, concurrency=chosen.concurrency, unsafe=unsafe)
+    sandboxes = await choose_provider(chosen.kind, root=chosen.root, image=chosen.image, images=chosen.images,
+                                      concurrency=chosen.concurrency, unsafe=unsafe)  # fmt: skip
     try:
+        digest = await sandboxes.digest()
         capabilities = await sandboxes.probe()
         check_grade(experiment, capabilities)
     except BaseException:
         await sandboxes.close()
         raise
-    runtime = image_digest() if chosen.root is None else digest_json(["root", chosen.root])
-    return Machine(sandboxes, capabilities, gateway, Instances(sandboxes, cache_root(), runtime))
+    return Machine(sandboxes, capabilities, digest, gateway, Instances(sandboxes, cache_root(), digest))
 
 
 def check_grade(experiment: Experiment, capabilities: Capabilities) -> None:
@@ -287,7 +290,7 @@ def make_lock(
         "tasks": {name: {"digest": task.digest, "agent": task.agent_digest, "grading": task.grading_digest}
                   for name, task in sorted(tasks.items())},
         "scaffold": {"start": experiment.scaffold.start, "digest": seed.digest},
-        "sandbox": {"provider": machine.capabilities.provider, "grade": machine.capabilities.grade, "image": image_digest()},
+        "sandbox": {"provider": machine.capabilities.provider, "grade": machine.capabilities.grade, "image": machine.digest},
         "models": {alias: choice.name for alias, choice in experiment.models.items()},
     }  # fmt: skip
 

@@ -12,8 +12,8 @@ from harness.errors import ThresholdError
 from harness.instances import Instances
 from harness.records import Task
 from harness.render import table
-from harness.sandboxes import open_provider
-from harness.sandboxes.runtime import cache_root, image_digest
+from harness.sandboxes import choose_provider
+from harness.sandboxes.cache import cache_root
 from harness.taskcheck import SEEDS, Finding, TaskChecker
 from harness.tasks import load_tasks, task_folders
 
@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ids", nargs="*", metavar="ID", help="task ids; without any, all")
     parser.add_argument("-n", "--concurrency", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many seeds, from 0")
+    parser.add_argument("--sandbox", choices=("auto", "docker", "bwrap"), default="auto", help="where to try them")
+    parser.add_argument("--image", help="docker: the default image, as sandbox.image")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every finding, not only the bad ones")
     as_json(parser)
 
@@ -39,10 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _check(arguments: argparse.Namespace, tasks: list[Task]) -> int:
-    sandboxes = open_provider("auto", concurrency=arguments.concurrency)
+    sandboxes = await choose_provider(arguments.sandbox, image=arguments.image, concurrency=arguments.concurrency)
     findings: list[Finding] = []
     try:
-        checker = TaskChecker(sandboxes, Instances(sandboxes, cache_root(), image_digest()), arguments.concurrency)
+        instances = Instances(sandboxes, cache_root(), await sandboxes.digest())
+        checker = TaskChecker(sandboxes, instances, arguments.concurrency)
         for task in tasks:
             begun, before = time.monotonic(), len(findings)
             async for finding in checker.check(task, tuple(range(arguments.seeds))):

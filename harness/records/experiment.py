@@ -71,7 +71,10 @@ class SandboxChoice(Record):
     concurrency: int = Field(default=2, ge=1, le=256)
     root: str | None = None
     """A full root folder for bwrap, in place of the host's /usr and the task runtime."""
+    image: str | None = None
+    """What docker runs tasks in that name no image; by default the one that harness check names."""
     images: dict[str, str] = Field(default_factory=dict)
+    """What to use instead of an image's name: mirrors, air-gapped sites."""
 
 
 class TrackingChoice(Record):

@@ -18,16 +18,16 @@ from pathlib import Path
 from harness.errors import MachineError, SandboxFault
 from harness.sandboxes import cgroups, jail
 from harness.sandboxes.client import Client
+from harness.sandboxes.layout import RESERVED_PIDS, memory_limit
 from harness.sandboxes.mounts import identity, readable
 from harness.sandboxes.pool import WarmPool
 from harness.sandboxes.process import ProcessSandbox
+from harness.sandboxes.runtime import image_digest
 from harness.sandboxes.slots import Slots
 from harness.seams import Capabilities, Sandbox, SandboxSpec
 
 START_LIMIT = 30.0
 """Seconds for a start, on a machine that is busy."""
-_RESERVE = 16
-"""Processes beyond the untrusted user's, so that the agent can always fork."""
 
 
 class BwrapSandboxes:
@@ -54,7 +54,10 @@ class BwrapSandboxes:
     async def probe(self) -> Capabilities:
         from harness.sandboxes.probe import probe_provider
 
-        return await probe_provider(self)
+        return await probe_provider(self, {"kind": "bwrap", "root": str(self._root) if self._root else None})
+
+    async def digest(self) -> str:
+        return await asyncio.to_thread(image_digest, self._root)
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """A running sandbox. Raises MachineError when this machine cannot run bubblewrap, SandboxFault otherwise."""
@@ -78,7 +81,7 @@ class BwrapSandboxes:
         ground, slots = await self._prepared()
         async with self._starts:
             slot = slots.take()
-            group = cgroups.make_group(f"s{slot}", jail.memory_limit(spec), spec.pids + _RESERVE, spec.cpus)
+            group = cgroups.make_group(f"s{slot}", memory_limit(spec), spec.pids + RESERVED_PIDS, spec.cpus)
             start = _Start(ground, slots, slot, group)
             try:
                 sandbox = await start.run(spec, mounts, self._live)

@@ -19,6 +19,7 @@ from harness.errors import MachineError
 from harness.hashing import digest_json, sha256
 from harness.sandboxes import seccomp
 from harness.sandboxes.cache import cache_root, install
+from harness.sandboxes.layout import INODES_PER_MB, mode, writable
 from harness.sandboxes.runtime import PYTHON, ensure_runtime
 from harness.seams import SandboxSpec
 
@@ -46,11 +47,6 @@ _ETC = {
 _NOT_FROM_ROOT = frozenset({"proc", "dev", "sys", "tmp", "run", "home", "root", "mnt", "media", "srv", "boot", "var"})
 _CAPABILITIES = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE")
 _START = "import sys; sys.path.insert(0, '/opt/agent'); from inside.agent import main; main()"
-_SHM_MB = 32
-_EXTRA_MB = 64
-_INODES_PER_MB = 128
-_AGENT_MB = 128
-"""What the agent and System V memory may need while all folders are full."""
 
 
 @dataclass(frozen=True)
@@ -73,23 +69,13 @@ def prepare(root: Path | None, own_user: bool) -> Ground:
             "install it: apt-get install bubblewrap   (Fedora: dnf install bubblewrap)"
         )
     options = subprocess.run([bwrap, "--help"], capture_output=True, text=True, check=False).stdout
-    base = [*(_own_root() if root is None else _given_root(root)), "--perms", "0755", "--dir", "/opt"]
+    # /opt first: what is bound below it would make it for one user only.
+    base = ["--perms", "0755", "--dir", "/opt", *(_own_root() if root is None else _given_root(root))]
     if root is None:
         base += ["--ro-bind", str(ensure_runtime()), "/opt/runtime"]
     base += ["--ro-bind", str(_agent_folder()), "/opt/agent"]
     setpriv = shutil.which("setpriv")
     return Ground(bwrap, setpriv, "--disable-userns" in options, tuple(base), own_user)
-
-
-def writable(spec: SandboxSpec) -> dict[str, int]:
-    """Writable folders and their sizes in MB."""
-    extra = dict.fromkeys(spec.extra_dirs, min(_EXTRA_MB, spec.disk_mb))
-    return {"/dev/shm": _SHM_MB, **extra, "/tmp": spec.disk_mb, spec.workdir: spec.disk_mb}
-
-
-def memory_limit(spec: SandboxSpec) -> int:
-    """MB for the control group: programs, and all writable folders full, which are memory too, inodes included."""
-    return max(spec.memory_mb + spec.disk_mb, int(1.2 * sum(writable(spec).values())) + _AGENT_MB)
 
 
 def command(
@@ -119,7 +105,7 @@ def command(
         for name in _CAPABILITIES:
             line += ["--cap-add", name]
         config["uid"] = USER
-        config["tmpfs"] = [[path, mb << 20, mb * _INODES_PER_MB, _mode(path)] for path, mb in folders.items()]
+        config["tmpfs"] = [[path, mb << 20, mb * INODES_PER_MB, mode(path)] for path, mb in folders.items()]
     else:
         line += [*(["--disable-userns"] if ground.disable_userns else []), "--uid", str(USER), "--gid", str(USER)]
     line += [*ground.base, "--proc", "/proc", "--dev", "/dev"]
@@ -127,7 +113,7 @@ def command(
         if ground.own_user:
             line += _parents(path, itself=True)
         else:
-            line += [*_parents(path), "--size", str(mb << 20), "--perms", _mode(path), "--tmpfs", path]
+            line += [*_parents(path), "--size", str(mb << 20), "--perms", mode(path), "--tmpfs", path]
     line += ["--remount-ro", "/dev"]
     for source, target in mounts:
         line += [*_parents(target), "--ro-bind", str(source), target]
@@ -137,10 +123,6 @@ def command(
         user = str(uid)
         return [ground.setpriv, "--reuid", user, "--regid", user, "--clear-groups", "--", *line]
     return line
-
-
-def _mode(path: str) -> str:
-    return "1777" if path in ("/tmp", "/dev/shm") else "0755"
 
 
 def _parents(path: str, *, itself: bool = False) -> list[str]:

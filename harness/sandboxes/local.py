@@ -12,6 +12,7 @@ import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
+from harness.hashing import digest_json
 from harness.sandboxes.client import Client
 from harness.sandboxes.process import ProcessSandbox
 from harness.seams import Capabilities, Sandbox, SandboxSpec
@@ -35,6 +36,9 @@ class LocalSandboxes:
     async def probe(self) -> Capabilities:
         """Nothing is enforced, so nothing is tried."""
         return Capabilities(provider=self.name, notes=("isolates nothing: for trusted code only",))
+
+    async def digest(self) -> str:
+        return digest_json(["local", sys.version])
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         root = tempfile.mkdtemp(prefix="selfharness-local-")

@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,20 +93,31 @@ print(sorted(os.wait()[1] & 0x7F for _ in range(4)))
 """
 
 _ORPHAN = r"""
-import asyncio, sys
+import asyncio, json, sys
 from harness.sandboxes import open_provider
 from harness.sandboxes.probe import SPEC
 async def main():
-    sandbox = await open_provider(sys.argv[1], concurrency=0).start(SPEC)
+    options = json.loads(sys.argv[1])
+    sandbox = await open_provider(options.pop("kind"), concurrency=0, **options).start(SPEC)
+    print(sandbox.id, flush=True)
     await sandbox.exec(["sleep", sys.argv[2]], time_limit=60)
 asyncio.run(main())
 """
 
+Alive = Callable[[str], Awaitable[bool]]
+"""Whether a sandbox of this id still has a process."""
 
-async def probe_provider(provider: Sandboxes) -> Capabilities:
-    """Capabilities by trying. Raises MachineError when no sandbox can be started at all, SandboxFault when one breaks."""
+
+async def probe_provider(
+    provider: Sandboxes, opening: Mapping[str, object], alive: Alive | None = None
+) -> Capabilities:
+    """Capabilities by trying. Raises MachineError when no sandbox can be started at all, SandboxFault when one breaks.
+
+    `opening`: how another process opens the same provider (open_provider's arguments). `alive`: for providers whose
+    processes are not this machine's.
+    """
     sandbox = await provider.start(SPEC)
-    orphan = asyncio.create_task(_dies_with_parent(provider.name))
+    orphan = asyncio.create_task(_dies_with_parent(opening, alive))
     try:
         found = await _inside(sandbox)
         found["mem_limit"] = await _memory(sandbox)
@@ -166,28 +177,37 @@ async def _tree(sandbox: Sandbox) -> bool:
     return done.timed_out and await sandbox.quiesce() == 0
 
 
-async def _dies_with_parent(kind: str) -> bool:
+async def _dies_with_parent(opening: Mapping[str, object], alive: Alive | None) -> bool:
     """Start a sandbox in another process, kill that process, and look for what ran in the sandbox."""
     marker = f"5{secrets.randbelow(10**8):08d}.25"
     path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)])
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _ORPHAN, kind, marker, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path},
+        sys.executable, "-c", _ORPHAN, json.dumps(opening), marker, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
+    assert process.stdout is not None
+
+    async def running() -> bool:
+        return await alive(ident) if alive is not None else bool(_running(marker))
+
     try:
-        if not await _until(lambda: bool(_running(marker)), 15.0):
+        async with asyncio.timeout(20):
+            ident = (await process.stdout.readline()).decode().strip()
+        if not ident or not await _until(running, True, 5.0):
             return False
         process.send_signal(signal.SIGKILL)
-        return await _until(lambda: not _running(marker), 2.0)
+        return await _until(running, False, 2.0)
+    except TimeoutError:
+        return False
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
 
 
-async def _until(true: Callable[[], bool], limit: float) -> bool:
+async def _until(asked: Callable[[], Awaitable[bool]], wanted: bool, limit: float) -> bool:
     end = time.monotonic() + limit
-    while not true():
+    while await asked() is not wanted:
         if time.monotonic() > end:
             return False
         await asyncio.sleep(0.02)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.errors import SandboxFault
+from harness.errors import MachineError, SandboxFault
 from harness.sandboxes.client import Client
 from harness.seams import ExecResult, File, Files, GetLimits, Handler
 
@@ -110,25 +110,31 @@ class ProcessSandbox:
             stdout=out if split else b"",
             dropped=int(found["dropped"]),
             timed_out=bool(found["timed_out"]),
-            oom=self._oom_kills() > before,
+            oom=bool(found["oom"]) if found.get("oom") is not None else self._oom_kills() > before,
             seconds=float(found["seconds"]),
         )
 
-    async def put(self, files: Files, dest: str) -> None:
-        """Batched; a large file goes in pieces. Raises SandboxFault (client.Refused with errno where the kernel said no)."""
+    async def put(self, files: Files, dest: str, *, trusted: bool = False) -> None:
+        """Batched; a large file goes in pieces. Raises SandboxFault (client.Refused with errno where the kernel said no).
+
+        `trusted` is for providers: the files belong to the agent, and `dest` must be a folder that only it can write.
+        """
         listing: list[tuple[str, int, bool, bool]] = []
         batch = bytearray()
         for path, data, executable, append in _pieces(files):
             if len(batch) + len(data) > BATCH or len(listing) >= 500:
-                await self._put(listing, batch, dest)
+                await self._put(listing, batch, dest, trusted)
                 listing, batch = [], bytearray()
             listing.append((path, len(data), executable, append))
             batch += data
-        await self._put(listing, batch, dest)
+        await self._put(listing, batch, dest, trusted)
 
-    async def _put(self, listing: list[tuple[str, int, bool, bool]], batch: bytearray, dest: str) -> None:
+    async def _put(
+        self, listing: list[tuple[str, int, bool, bool]], batch: bytearray, dest: str, trusted: bool
+    ) -> None:
+        header = {"op": "put", "dest": self._at(dest), "files": listing, "trusted": trusted}
         try:
-            await self._client.request({"op": "put", "dest": self._at(dest), "files": listing}, bytes(batch))
+            await self._client.request(header, bytes(batch))
         except ValueError as error:
             raise SandboxFault(f"put: {error}") from None
 
@@ -154,6 +160,11 @@ class ProcessSandbox:
     async def quiesce(self) -> int:
         header, _, _ = await self._client.request({"op": "killall"}, time_limit=15)
         return int(header["killed"])
+
+    async def snapshot(self) -> str:
+        raise MachineError(
+            "this sandbox cannot be kept as an image\nuse the docker provider: --set sandbox.kind=docker"
+        )
 
     async def close(self) -> None:
         if self._closing is None:

@@ -88,15 +88,30 @@ def ensure_runtime() -> Path:
 
 
 def _fill(folder: Path) -> None:
-    """Lay out a virtual environment by hand (Debian's /usr often lacks venv and ensurepip) and fill it."""
-    site = folder / "lib" / f"python{interpreter().rpartition('.')[0]}" / "site-packages"
-    site.mkdir(parents=True)
-    (folder / "bin").mkdir()
+    install_packages(folder, tuple(map(int, interpreter().split("."))))
     for name in ("python3", "python"):
         (folder / "bin" / name).symlink_to(PYTHON)
+
+
+def install_packages(folder: Path, python: tuple[int, ...], machine: str | None = None) -> None:
+    """Lay out a virtual environment by hand (Debian's /usr often lacks venv and ensurepip) and fill it from the lock.
+
+    For the interpreter in /usr, or with `machine` for one of that version elsewhere. The links in bin/ are the caller's.
+    Raises MachineError.
+    """
+    version = f"{python[0]}.{python[1]}"
+    site = folder / "lib" / f"python{version}" / "site-packages"
+    site.mkdir(parents=True)
+    (folder / "bin").mkdir()
     (folder / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
     command = [*_installer(), "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:",
                "--target", str(site), "-r", str(LOCK)]  # fmt: skip
+    if machine is not None:
+        platforms = [
+            f"{kind}_{machine}" for kind in ("manylinux2014", "manylinux_2_17", "manylinux_2_26", "manylinux_2_28")
+        ]
+        command += [word for name in platforms for word in ("--platform", name)]
+        command += ["--python-version", version, "--implementation", "cp"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
@@ -104,7 +119,8 @@ def _fill(folder: Path) -> None:
             f"task runtime: {last}\nit is installed once, with pip, from the package index that pip is configured for"
         )
     shutil.rmtree(site / "bin", ignore_errors=True)
-    subprocess.run([PYTHON, "-I", "-m", "compileall", "-q", str(site)], capture_output=True, check=False)
+    if machine is None:
+        subprocess.run([PYTHON, "-I", "-m", "compileall", "-q", str(site)], capture_output=True, check=False)
     (folder / "bin" / "pytest").write_text('#!/bin/sh\nexec /opt/runtime/bin/python3 -m pytest "$@"\n')
     (folder / "bin" / "pytest").chmod(0o755)
 

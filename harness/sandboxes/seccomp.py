@@ -51,9 +51,12 @@ SHARED_MEMORY: dict[str, tuple[int | None, int | None]] = {
 """System V objects outlive their processes; refused where the agent cannot bound them otherwise."""
 
 
-@lru_cache(maxsize=4)
-def program(machine: str = platform.machine(), *, shared_memory: bool = True) -> bytes | None:
-    """The filter for an architecture, as an array of struct sock_filter; None where we have no table."""
+@lru_cache(maxsize=8)
+def program(machine: str = platform.machine(), *, shared_memory: bool = True, tracing: bool = False) -> bytes | None:
+    """The filter for an architecture, as an array of struct sock_filter; None where we have no table.
+
+    `tracing` allows ptrace, for debuggers in foreign images; the agent is undumpable, which refuses it for itself.
+    """
     if machine not in _MACHINES:
         return None
     column, arch, clone = _MACHINES[machine]
@@ -61,7 +64,8 @@ def program(machine: str = platform.machine(), *, shared_memory: bool = True) ->
     if machine == "x86_64":
         code += [_jump(_JGE, 0x40000000, 0, 1), _refuse()]
     code += [_jump(_JEQ, _CLONE3, 0, 1), _refuse(errno.ENOSYS)]
-    for numbers in (*DENIED.values(), *(() if shared_memory else SHARED_MEMORY.values())):
+    denied = {**DENIED, **({} if shared_memory else SHARED_MEMORY)}
+    for numbers in (numbers for name, numbers in denied.items() if not (tracing and name == "ptrace")):
         if (number := numbers[column]) is not None:
             code += [_jump(_JEQ, number, 0, 1), _refuse()]
     code += [_jump(_JEQ, clone, 0, 3), _statement(_LOAD, _ARGUMENT_0), _jump(_JSET, _NEW_NAMESPACES, 0, 1), _refuse()]

@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.errors import MachineError
 
 SLOTS = 2000
-_HIGH, _LOW = 1_900_000_000, 20_000
+HIGH_ID, LOW_ID = 1_900_000_000, 20_000
 """First ids: in the range that nobody allocates, or a low one where this machine's own user namespace is small."""
 
 
@@ -30,9 +30,12 @@ def lock_file() -> Path:
 
 
 class Slots:
-    """Slots of one machine, by one lock file. Needs no daemon and no clean-up."""
+    """Slots of one machine, by one lock file. Needs no daemon and no clean-up.
 
-    def __init__(self) -> None:
+    `first_uid` where the ids will be used in another namespace than ours.
+    """
+
+    def __init__(self, first_uid: int | None = None) -> None:
         file = lock_file()
         try:
             self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -42,7 +45,7 @@ class Slots:
             ) from None
         self._mine: set[int] = set()
         self._next = os.getpid() % SLOTS
-        self.first_uid = _first_uid()
+        self.first_uid = first_uid or _first_uid()
 
     def take(self) -> int:
         """A slot that nobody on this machine has. Raises MachineError when there is none."""
@@ -98,6 +101,6 @@ def _first_uid() -> int:
     """Above everything that is in use, if this process's user namespace reaches there."""
     for line in Path("/proc/self/uid_map").read_text().splitlines():
         inside, _, count = map(int, line.split())
-        if inside <= _HIGH and inside + count > _HIGH + 2 * SLOTS:
-            return _HIGH
-    return _LOW
+        if inside <= HIGH_ID and inside + count > HIGH_ID + 2 * SLOTS:
+            return HIGH_ID
+    return LOW_ID

@@ -1,7 +1,7 @@
 """Attacks run by untrusted code, in real sandboxes and, so that the test can fail, in the plain provider without one.
 
 `arena` is parametrised: bwrap as root starts it (the agent has a user of its own), as anybody else does (one user for
-both), and local. A script reports what it reached as JSON on its last line. On the plain provider every
+both), docker, and local. A script reports what it reached as JSON on its last line. On the plain provider every
 attack is bounded and harmless to the machine, and must succeed.
 """
 
@@ -14,6 +14,7 @@ import pytest
 from harness.sandboxes import open_provider
 from harness.sandboxes.bwrap import BwrapSandboxes
 from harness.seams import SandboxSpec
+from tests.engines import IMAGE, needs_docker
 
 SPEC = SandboxSpec(label="attack", memory_mb=192, disk_mb=32, pids=48, extra_dirs=("/logs",))
 
@@ -23,12 +24,12 @@ class Arena:
 
     def __init__(self, kind):
         self.kind, self.isolated = kind, kind != "local"
-        self.own_user = kind == "bwrap" and os.geteuid() == 0
+        self.own_user = kind == "docker" or (kind == "bwrap" and os.geteuid() == 0)
 
     def provider(self):
         if self.kind == "shared":
             return BwrapSandboxes(concurrency=0, own_user=False)
-        return open_provider(self.kind, concurrency=0, unsafe=True)
+        return open_provider(self.kind, image=IMAGE, concurrency=0, unsafe=True)
 
     def run(self, body, spec=SPEC):
         """Await body(sandbox) in a fresh sandbox."""
@@ -53,11 +54,14 @@ class Arena:
         return self.run(body, options.get("spec", SPEC))
 
 
-@pytest.fixture(params=["bwrap", "shared", "local"])
+DOCKER = pytest.param("docker", marks=needs_docker)
+
+
+@pytest.fixture(params=["bwrap", "shared", DOCKER, "local"])
 def arena(request):
     return Arena(request.param)
 
 
-@pytest.fixture(params=["bwrap", "shared"])
+@pytest.fixture(params=["bwrap", "shared", DOCKER])
 def jail(request):
     return Arena(request.param)

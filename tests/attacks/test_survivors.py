@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from tests.engines import IMAGE
+
 DAEMON = """
 import os, signal, sys, time
 if os.fork():
@@ -96,9 +98,10 @@ from harness.sandboxes.bwrap import BwrapSandboxes
 from harness.seams import SandboxSpec
 async def main():
     kind = sys.argv[1]
-    provider = BwrapSandboxes(own_user=False) if kind == "shared" else open_provider(kind, concurrency=0, unsafe=True)
-    boxes = await asyncio.gather(*(provider.start(SandboxSpec(label="orphan")) for _ in range(3)))
-    script = "import os, time\\nfor _ in range(3):\\n    os.fork()\\nos.setsid()\\ntime.sleep(20)"
+    provider = (BwrapSandboxes(own_user=False) if kind == "shared"
+                else open_provider(kind, image=sys.argv[4], concurrency=0, unsafe=True))
+    boxes = await asyncio.gather(*(provider.start(SandboxSpec(label="orphan")) for _ in range(8)))
+    script = "import os, time\\nos.fork()\\nos.fork()\\nos.setsid()\\ntime.sleep(20)"
     await asyncio.gather(*(box.exec([sys.argv[3], "-c", script, sys.argv[2]], time_limit=60) for box in boxes))
 asyncio.run(main())
 """
@@ -107,9 +110,9 @@ asyncio.run(main())
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_sandboxes_are_gone_when_the_harness_is_killed(arena, how):
     marker = f"orphan-{os.getpid()}-{time.monotonic_ns()}"
-    child = subprocess.Popen([sys.executable, "-c", SUPERVISOR, arena.kind, marker, "python3"])
+    child = subprocess.Popen([sys.executable, "-c", SUPERVISOR, arena.kind, marker, "python3", IMAGE])
     try:
-        assert until(lambda: len(processes_with(marker)) >= 20, 15)
+        assert until(lambda: len(processes_with(marker)) >= 24, 30)
         child.send_signal(how)
         child.wait()
         begun = time.monotonic()

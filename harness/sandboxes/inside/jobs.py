@@ -11,6 +11,7 @@ import resource
 import select
 import time
 
+from . import kernel
 from .codec import LENGTHS, MAX_BODY, MAX_HEADER
 
 ALONE = os.getpid() == 1
@@ -62,6 +63,7 @@ class Job:
         self.incoming, self.waiting = bytearray(), False
         self.status: int | None = None
         self.ended, self.timed_out, self.fault = 0.0, False, ""
+        self.oom_kills = kernel.oom_kills()
 
     def wanted(self):
         """(descriptor, events) to wait for. A served program is not heard while its last call is unanswered."""
@@ -156,7 +158,8 @@ class Job:
         dropped = self.kept["out"].dropped() + self.kept["err"].dropped()
         status = self.status or 0
         code = None if self.timed_out else -(status & 0x7F) if status & 0x7F else status >> 8
-        header = {"id": self.id, "returncode": code, "timed_out": self.timed_out, "dropped": dropped,
+        oom = None if self.oom_kills is None else (kernel.oom_kills() or 0) > self.oom_kills
+        header = {"id": self.id, "returncode": code, "timed_out": self.timed_out, "dropped": dropped, "oom": oom,
                   "seconds": time.monotonic() - self.started, "out": len(parts[0]) + len(parts[1]), "fault": self.fault}  # fmt: skip
         return header, *parts
 
@@ -168,7 +171,7 @@ def start(job, config):
     if header.get("split_streams"):
         pipes["err"] = os.pipe()
     theirs = {0: pipes["in"][0], 1: pipes["out"][1], 2: pipes.get("err", pipes["out"])[1]}
-    env = dict(header.get("env") or {})
+    env = {**({"HOME": config["home"]} if "home" in config else {}), **(header.get("env") or {})}
     if header["op"] == "serve":
         pipes["calls"], pipes["replies"] = os.pipe(), os.pipe()
         env.update(HARNESS_FD_IN="3", HARNESS_FD_OUT="4")
@@ -229,8 +232,8 @@ def spawn(argv, cwd, env, fds, config):
 
 def drop_rights(config):
     """Be the first to be killed when memory is short, within the limits, and nobody."""
-    uid = config.get("uid")
-    if uid is not None:
+    uid, gid = config.get("uid"), config.get("gid")
+    if uid is not None or config.get("engine"):
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 1024, resource.RLIMIT_NPROC: config.get("pids"),
@@ -239,8 +242,8 @@ def drop_rights(config):
         if value is not None:
             resource.setrlimit(what, (value, value))
     if uid is not None:
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
+        os.setgroups(config.get("groups", ()))
+        os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
 
 

@@ -26,10 +26,13 @@ def _check(result: int, what: str) -> None:
 
 
 def hide() -> None:
-    """Close memory, descriptors and tracing to other processes, and die with the monitor. Again after a change of uid."""
+    """Close memory, descriptors and tracing to other processes. Again after a change of uid."""
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    if os.getpid() == 1:
-        LIBC.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
+
+
+def die_with_parent() -> None:
+    """Again after a change of uid. Not under an engine, where the parent may end a thread at any time (prctl(2))."""
+    LIBC.prctl(PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 
 def mount_tmpfs(path: str, size: int, inodes: int, mode: str, uid: int) -> None:
@@ -64,3 +67,16 @@ def filter_calls(code: bytes) -> None:
     """Install a seccomp filter on this process and all that it will start. Raises OSError."""
     _check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     _check(LIBC.prctl(PR_SET_SECCOMP, 2, ctypes.byref(Program(len(code) // 8, code)), 0, 0), "seccomp")
+
+
+def oom_kills() -> int | None:
+    """How many processes of the control group were killed for memory; None where that is not to be seen in here."""
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            with open(path) as file:
+                for line in file:
+                    if line.startswith("oom_kill "):
+                        return int(line.split()[1])
+        except OSError:
+            continue
+    return None
