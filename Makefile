@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test setup bwrap lint tasks-check bench grading lock clean
+.PHONY: demo test setup bwrap image lint tasks-check bench grading lock clean
 
 demo: setup  ## the whole loop with the simulated model, real sandboxes, MLflow on SQLite
 	$(BIN)/harness run demo
@@ -32,8 +32,11 @@ lint: setup  ## formatting, lint, types
 tasks-check: setup  ## the task quality gate: every task, three seeds
 	$(BIN)/harness tasks check
 
+image: setup  ## a base image for docker without a registry, and the same root for bwrap: by debootstrap, as root
+	$(BIN)/python -m harness.sandboxes.docker.base
+
 bench: setup  ## timings, as medians with the floor beside them
-	$(BIN)/python tests/benchmarks/bench_sandboxes.py
+	$(BIN)/python -m tests.benchmarks.bench_sandboxes
 
 grading:  ## copy the shared grading code into the tasks that use it
 	@for d in tasks/*/*/tests; do for f in tasks/grading*.py; do \

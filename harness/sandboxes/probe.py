@@ -109,15 +109,18 @@ Alive = Callable[[str], Awaitable[bool]]
 
 
 async def probe_provider(
-    provider: Sandboxes, opening: Mapping[str, object], alive: Alive | None = None
+    provider: Sandboxes,
+    opening: Mapping[str, object],
+    alive: Alive | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Capabilities:
     """Capabilities by trying. Raises MachineError when no sandbox can be started at all, SandboxFault when one breaks.
 
-    `opening`: how another process opens the same provider (open_provider's arguments). `alive`: for providers whose
+    `opening`, `environment`: how another process opens the same provider (open_provider's arguments). `alive`: for providers whose
     processes are not this machine's.
     """
     sandbox = await provider.start(SPEC)
-    orphan = asyncio.create_task(_dies_with_parent(opening, alive))
+    orphan = asyncio.create_task(_dies_with_parent(opening, alive, environment or {}))
     try:
         found = await _inside(sandbox)
         found["mem_limit"] = await _memory(sandbox)
@@ -177,13 +180,13 @@ async def _tree(sandbox: Sandbox) -> bool:
     return done.timed_out and await sandbox.quiesce() == 0
 
 
-async def _dies_with_parent(opening: Mapping[str, object], alive: Alive | None) -> bool:
+async def _dies_with_parent(opening: Mapping[str, object], alive: Alive | None, environment: Mapping[str, str]) -> bool:
     """Start a sandbox in another process, kill that process, and look for what ran in the sandbox."""
     marker = f"5{secrets.randbelow(10**8):08d}.25"
     path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)])
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _ORPHAN, json.dumps(opening), marker, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, env={**os.environ, **environment, "PYTHONPATH": path},
     )  # fmt: skip
     assert process.stdout is not None
 

@@ -1,9 +1,10 @@
 """How long sandboxes take, as minimum and median in milliseconds, with the floor (a plain process) beside them.
 
-python -m tests.benchmarks.bench_sandboxes [ROUNDS]
+python -m tests.benchmarks.bench_sandboxes [bwrap | docker] [ROUNDS]
 """
 
 import asyncio
+import os
 import statistics
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import time
 from contextlib import contextmanager
 
 from harness.sandboxes.bwrap import BwrapSandboxes
-from harness.seams import File, SandboxSpec
+from harness.sandboxes.docker.provider import DockerSandboxes
+from harness.seams import File, GetLimits, SandboxSpec
 
 TASK = SandboxSpec(label="bench", extra_dirs=("/logs",))
 SCAFFOLD = SandboxSpec(label="bench", workdir="/scaffold", disk_mb=64, pids=64)
@@ -34,8 +36,9 @@ class Times(dict):
 
 async def one(provider, times):
     """Everything that can be timed in one sandbox."""
-    with times.of("start, cold"):
+    with times.of("start to first command, cold"):
         box = await provider.start(TASK)
+        await box.exec(["true"])
     for _ in range(10):
         with times.of("command: true"):
             await box.exec(["true"])
@@ -70,38 +73,65 @@ async def trial(provider, times, name):
         await asyncio.gather(task.close(), scaffold.close(), verifier.close())
 
 
-async def main(rounds):
+def opened(kind, **options):
+    """A provider of this kind."""
+    if kind == "bwrap":
+        return BwrapSandboxes(**options)
+    return DockerSandboxes(image=os.environ.get("SELFHARNESS_TEST_IMAGE", "selfharness/base:latest"), **options)
+
+
+async def main(kind, rounds):
     times = Times()
     for _ in range(rounds):
         with times.of("floor: subprocess.run true"):
             subprocess.run(["true"], check=True)
         with times.of("floor: python3 -I -S -c pass"):
             subprocess.run(["/usr/bin/python3", "-I", "-S", "-c", "pass"], check=True)
-    cold = BwrapSandboxes(warm=0)
+        if kind == "docker":
+            with times.of("floor: docker run --rm --network none true"):
+                subprocess.run(["docker", "run", "--rm", "--network", "none", "selfharness/base", "true"], check=True)
+    cold = opened(kind, warm=0)
     await (await cold.start(TASK)).close()
     for _ in range(rounds):
         await one(cold, times)
+    await large(cold, times)
     for _ in range(rounds):
         await trial(cold, times, "trial, nothing warm")
     await cold.close()
-    warm = BwrapSandboxes(concurrency=2)
+    warm = opened(kind, concurrency=4)
     for _ in range(3):
         await trial(warm, Times(), "")
     for _ in range(rounds):
-        await asyncio.sleep(0.25)
-        await trial(warm, times, "trial, warm")
-    begun = time.perf_counter()
-    await asyncio.gather(*(lane(warm, 10) for _ in range(2)))
-    times.setdefault("trial, warm, back to back, two lanes: per trial", []).append((time.perf_counter() - begun) / 20)
+        await asyncio.sleep(1.0)
+        await trial(warm, times, "trial, warm, with a pause before it")
+    for lanes in (1, 2, 4):
+        begun, each = time.perf_counter(), max(4, rounds // lanes)
+        await asyncio.gather(*(lane(warm, each) for _ in range(lanes)))
+        name = f"trial, warm, back to back, concurrency {lanes}: wall per trial"
+        times[name] = [(time.perf_counter() - begun) / (lanes * each)]
     await warm.close()
-    for _ in range(max(3, rounds // 5)):
-        provider = BwrapSandboxes(warm=0)
+    for _ in range(3):
+        provider = opened(kind, warm=0)
         with times.of("probe"):
             found = await provider.probe()
         await provider.close()
-    print(f"{'':50}{'min':>9}{'median':>9}  ms    bwrap, grade {found.grade}")
+    print(f"{'':62}{'min':>9}{'median':>9}  ms    {kind}, grade {found.grade}")
     for name, least, middle in times.rows():
-        print(f"{name:50}{least:9.2f}{middle:9.2f}")
+        print(f"{name:62}{least:9.2f}{middle:9.2f}")
+
+
+async def large(provider, times):
+    """100 MB in and out."""
+    spec = SandboxSpec(label="bench", disk_mb=160)
+    data = {f"part{n}": File(data=os.urandom(10 << 20)) for n in range(10)}
+    for _ in range(3):
+        box = await provider.start(spec)
+        with times.of("put 100 MB"):
+            await box.put(data, "/app")
+        with times.of("get 100 MB"):
+            got = await box.get("/app", limits=GetLimits(file_mb=16, total_mb=160))
+        assert len(got) == 10
+        await box.close()
 
 
 async def lane(provider, count):
@@ -110,4 +140,5 @@ async def lane(provider, count):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20))
+    words = sys.argv[1:]
+    asyncio.run(main(words[0] if words else "bwrap", int(words[1]) if len(words) > 1 else 20))

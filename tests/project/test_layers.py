@@ -15,7 +15,7 @@ HEAVY = {
     "mlflow": "harness.trackers.mlflow",
     "pandas": None,
     "datasets": None,
-    "docker": None,
+    "docker": "harness.sandboxes.docker.engine",
     "ray": None,
 }
 LAYERS = [

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MachineError, SandboxFault, UsageError
-from harness.sandboxes import bwrap, cgroups, jail, open_provider
+from harness.sandboxes import bwrap, cgroups, choose_provider, jail, open_provider
 from harness.sandboxes.bwrap import BwrapSandboxes
+from harness.sandboxes.cache import cache_root
 from harness.sandboxes.slots import Slots
 from harness.seams import File, Mount, SandboxSpec
+from tests.engines import IMAGE, missing
 
 SPEC = SandboxSpec(label="test", memory_mb=128, disk_mb=32, pids=32)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="control groups and users of their own need root here")
@@ -310,11 +312,42 @@ def test_kinds():
         open_provider("local")
     with pytest.raises(UsageError, match='did you mean "bwrap"'):
         open_provider("bwrp")
-    with pytest.raises(MachineError, match="docker provider is not in this version"):
-        open_provider("docker")
     with pytest.raises(MachineError, match="docker provider"):
         using(lambda provider: provider.start(SPEC.model_copy(update={"image": "debian"})))
-    assert isinstance(open_provider("auto"), bwrap.BwrapSandboxes)
+    assert isinstance(open_provider("bwrap"), bwrap.BwrapSandboxes)
+
+
+def test_auto_takes_docker_only_with_an_engine_and_the_image(monkeypatch, tmp_path):
+    def chosen(**options):
+        return asyncio.run(choose_provider("auto", **options)).name
+
+    assert chosen(image="no/such:image") == "bwrap"
+    assert chosen(root="/somewhere") == "bwrap"
+    if not missing():
+        assert chosen(image=IMAGE) == "docker"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    assert chosen(image=IMAGE) == "bwrap"
+
+
+BARRED = "echo 0 > /proc/sys/user/max_user_namespaces && exec "
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can bar user namespaces in one of its own")
+@pytest.mark.parametrize("verb", [["check"], ["run", "demo"], ["eval", "plain", "smoke"]])
+def test_where_bubblewrap_is_barred_and_no_engine_answers(verb, tmp_path):
+    """In a user namespace that may have none below it, as in a container without privileges."""
+    line = BARRED + " ".join([sys.executable, "-m", "harness", *verb])
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert "user namespaces must be allowed" in said
+    assert "Traceback" not in said
+    if verb == ["check"]:
+        assert "no engine answers" in said
+        assert "DOCKER_HOST" in said
 
 
 def test_both_ways_of_guarding_the_agent_are_graded():
@@ -327,3 +360,19 @@ def test_both_ways_of_guarding_the_agent_are_graded():
     if os.geteuid() == 0 and own.mem_limit:
         assert own.grade == "A"
         assert own.notes == ()
+
+
+def test_a_full_root_shows_mounts_and_its_runtime(tmp_path):
+    """A root's own folders below /opt once hid what is mounted there."""
+    root = cache_root() / "base-root"
+    if not root.is_dir():
+        pytest.skip("no base root: make image")
+    (tmp_path / "tool").write_text("shown")
+    tmp_path.chmod(0o755)
+    spec = SPEC.model_copy(update={"mounts": (Mount(source=str(tmp_path), target="/opt/sdk"),)})
+
+    async def body(provider):
+        box = await provider.start(spec)
+        return (await box.exec(["bash", "-c", "cat /opt/sdk/tool; python3 -c 'import openpyxl; print(1)'"])).output
+
+    assert using(body, root=root) == b"shown1\n"

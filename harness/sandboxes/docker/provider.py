@@ -31,6 +31,8 @@ from harness.seams import Capabilities, File, Sandbox, SandboxSpec
 START_LIMIT = 60.0
 STARTS = 4
 """Lifecycles at once: two cores are busy from two on, and an engine serialises much of them."""
+BURIAL = 0.25
+"""Seconds until the engine is asked whether it has removed what has ended: asking costs it as much as doing."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -70,7 +72,7 @@ class DockerSandboxes:
 
         await self.prepare()
         opening = {"kind": "docker", "image": self._default, "images": self.images.mapping}
-        return await probe_provider(self, opening, self._alive)
+        return await probe_provider(self, opening, self._alive, {"DOCKER_HOST": self._engine.url})
 
     async def _alive(self, ident: str) -> bool:
         """Whether the container of a sandbox runs, whoever started it."""
@@ -217,12 +219,12 @@ class DockerSandboxes:
         """The slot is free when the container is gone: its user id may be given again then."""
         try:
             for _ in range(50 if ident else 0):
+                await asyncio.sleep(BURIAL)
                 try:
                     await self._engine.call("remove_container", ident, force=True, v=True)
                 except Refused as error:
                     if error.status == 404:
                         break
-                await asyncio.sleep(0.1)
         except SandboxFault as error:
             _LOG.warning("a container may be left: %s; harness check --reap removes it", error)
         finally:

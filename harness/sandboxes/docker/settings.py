@@ -20,8 +20,9 @@ from harness.seams import SandboxSpec
 INSIDE = Path(__file__).resolve().parents[1] / "inside"
 _MODULES = ("kernel", "codec", "account", "files", "jobs", "agent")
 """In the order of their imports."""
-_AGENT_CAPABILITIES = ("KILL", "SETGID", "SETUID")
-_IMAGE_CAPABILITIES = (*_AGENT_CAPABILITIES, "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "NET_BIND_SERVICE")
+_AGENT_CAPABILITIES = ("KILL", "SETGID", "SETUID", "NET_ADMIN")
+"""The last for the moment in which it brings up the loopback; the agent gives it up before anything else runs."""
+_IMAGE_CAPABILITIES = ("KILL", "SETGID", "SETUID", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "NET_BIND_SERVICE")
 _MOUNT_MB = 64
 _SYSCTLS = {"kernel.shmall": "8192", "kernel.msgmni": "16", "kernel.shmmni": "64", "kernel.sem": "250 8000 32 32",
             "fs.mqueue.queues_max": "16"}  # fmt: skip
@@ -75,13 +76,15 @@ def container(spec: SandboxSpec, image: Image, uid: int, targets: tuple[str, ...
         "NanoCpus": int(spec.cpus * 1e9),
         "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
         "LogConfig": {"Type": "none"},
-        "IpcMode": "private",
+        "IpcMode": "none",
         "Sysctls": _SYSCTLS,
         "Tmpfs": tmpfs,
         "AutoRemove": True,
         "RestartPolicy": {"Name": "no"},
     }
     return {
+        # A namespace without the engine's own network machinery: a start takes half the time (80 against 165 ms).
+        "NetworkDisabled": hardened,
         "Image": image.id, "Hostname": "sandbox", "User": "0:0", "WorkingDir": "/", "Labels": labels(spec.label),
         "Entrypoint": [*image.python, "-I", "-S", "-c", BOOTSTRAP], "Cmd": [], "Healthcheck": {"Test": ["NONE"]},
         "OpenStdin": True, "StdinOnce": True, "AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Tty": False,
@@ -100,7 +103,7 @@ def agent(spec: SandboxSpec, image: Image, uid: int) -> bytes:
     if (code := seccomp.program(image.machine, shared_memory=True, tracing=not hardened)) is not None:
         config["filter"] = code.hex()
     if hardened:
-        config["uid"] = uid
+        config |= {"uid": uid, "loopback": True}
     else:
         config["user"] = image.user if spec.user is None else spec.user
         config["folders"] = [[path, int(mode(path), 8)] for path in (spec.workdir or image.workdir, *spec.extra_dirs)]

@@ -206,6 +206,8 @@ def main():
     account.settle(config)
     for path, size, inodes, mode in config.get("tmpfs", ()):
         kernel.mount_tmpfs(path, size, inodes, mode, config["uid"])
+    if config.get("loopback"):
+        kernel.raise_loopback()
     if config.get("uid") is not None:
         if not config.get("engine"):
             kernel.bound_namespaces()
