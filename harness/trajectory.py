@@ -123,4 +123,6 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
 def _text(content: Any) -> str:
     if content is None:
         return ""
+    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+        return "\n".join(str(part.get("text") or "") for part in content)
     return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
