@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from harness.errors import HarnessError, InfraError, LimitReached, ModelFault
 from harness.records import Limits, ModelCall, ModelReply, Origin, Prompt, Role, Usage
 from harness.seams import File, Sandbox
-from harness.trajectory import Trajectory
+from harness.trajectory import Trajectory, shallow
 
 MAX_NOTES = 200
 MAX_REQUESTS = 20_000
@@ -129,6 +129,8 @@ class Broker:
     def _check_limits(self) -> None:
         if self.fault is not None:
             raise InfraError(str(self.fault))
+        if self.crash is not None:
+            raise Refused("infra", "the harness failed")
         limits = self._limits
         reached = {
             "message_limit": limits.message_limit is not None and self.steps >= limits.message_limit,
@@ -208,6 +210,8 @@ class Broker:
         if prompt.alias not in self._models:
             known = ", ".join(self._models)
             raise Refused("bad_request", f"model alias {prompt.alias[:60]!r} is not declared; there are {known}")
+        if not shallow([prompt.messages, prompt.tools, prompt.shape.response_format]):
+            raise Refused("bad_request", "the request is nested too deeply")
         call = ModelCall(**dict(prompt), seed=self._seed, role=self._role, trial=self._trial, deadline=self.deadline)
         self._trajectory.request(call.messages, call.tools)
         begun = time.monotonic()

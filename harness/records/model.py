@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import ConfigDict, Field
+
 from harness.records.base import Origin, Record, Role
 from harness.records.usage import Usage
 
@@ -20,11 +22,13 @@ Tool = dict[str, Any]
 class Sampling(Record):
     """Sampling settings that a scaffold may set; None leaves the provider's default."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    max_tokens: int | None = None
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     stop: tuple[str, ...] | None = None
 
 
