@@ -35,6 +35,9 @@ def to_request(body: Json, models: Mapping[str, str]) -> Asked:
     """A body of POST /v1/messages. Raises Refused."""
     alias = policy.alias_of(body.get("model"), models)
     tools, notes = _tools(body)
+    dropped = bool(notes)
+    if _get(body.get("output_config"), "effort"):
+        notes.append("left out parameter 'output_config.effort'")
     messages = _system(body.get("system"))
     for message in objects(body.get("messages"), "messages"):
         messages += _message(message, notes)
@@ -43,7 +46,7 @@ def to_request(body: Json, models: Mapping[str, str]) -> Asked:
         "alias": alias, "messages": messages, "tools": tools,
         "sampling": {"temperature": body.get("temperature"), "top_p": body.get("top_p"), "max_tokens": body.get("max_tokens"),
                      "stop": body.get("stop_sequences")},
-        "shape": {"tool_choice": _choice(wanted, tools, bool(notes)), "response_format": _format(body),
+        "shape": {"tool_choice": _choice(wanted, tools, dropped), "response_format": _format(body),
                   "parallel_tool_calls": False if tools and _get(wanted, "disable_parallel_tool_use") else None},
     }  # fmt: skip
     return build(

@@ -42,8 +42,8 @@ def left_out(body: Json, known: frozenset[str]) -> tuple[str, ...]:
 
 
 def stripped(tool: Json) -> str:
-    """The note for a tool that is not passed on: the provider would run it, or only the provider knows it."""
-    return f"left out tool {str(tool.get('type'))[:60]!r}: it is the provider's, and the agent's side has no network"
+    """The note for a tool that is not passed on."""
+    return f"left out tool {str(tool.get('type'))[:60]!r}: only functions that the agent runs itself pass"
 
 
 def forced(name: Any, tools: list[Json]) -> Json:

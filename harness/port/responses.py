@@ -39,13 +39,14 @@ def to_request(body: Json, models: Mapping[str, str]) -> Asked:
     alias = policy.alias_of(body.get("model"), models)
     policy.refuse_present(body, _INSTEAD)
     tools, freeform, notes = _tools(body)
+    dropped = bool(notes)
     messages = _messages(body, notes)
     if body.get("instructions"):
         messages.insert(0, {"role": "system", "content": text_of(body["instructions"], "instructions")})
     fields = {
         "alias": alias, "messages": messages, "tools": tools,
         "sampling": {"temperature": body.get("temperature"), "top_p": body.get("top_p"), "max_tokens": body.get("max_output_tokens")},
-        "shape": {"tool_choice": _choice(body.get("tool_choice"), tools, bool(notes)),
+        "shape": {"tool_choice": _choice(body.get("tool_choice"), tools, dropped),
                   "parallel_tool_calls": body.get("parallel_tool_calls") if tools else None,
                   "response_format": _format(body.get("text"))},
     }  # fmt: skip

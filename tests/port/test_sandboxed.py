@@ -1,6 +1,9 @@
 """Programs without any package, in a real sandbox: every way in and out of the port, and the ways around it."""
 
 import json
+import time
+
+import pytest
 
 from harness.records import Limits
 
@@ -129,7 +132,8 @@ print(json.dumps({str(code): seen.count(code) for code in set(seen)}))
     assert (len(gateway.calls), got.broker.steps, got.broker.limit) == (20, 20, "message_limit")
 
 
-def test_a_program_that_takes_the_port_over_gets_no_more_than_the_broker_gives(port):
+@pytest.mark.parametrize("provider", ["bwrap", "local"])
+def test_a_program_that_takes_the_port_over_gets_no_more_than_the_broker_gives(port, provider):
     """It finds the port's own descriptors and writes frames itself: forged usage, an undeclared model, an endless session."""
     gateway = port.Scripted("Hello.")
     program = (
@@ -156,10 +160,28 @@ for junk in ({"op": "http"}, {"op": "http", "path": 5, "method": [], "headers": 
 os.kill(parent, 9)
 """
     )
-    got = port.run(gateway, program, provider="bwrap")
-    assert got.code in (0, -9), got.output
+    got = port.run(gateway, program, provider=provider)
+    assert got.code == (-9 if provider == "local" else 0), got.output
     assert got.broker.usage.tokens == 120
     assert got.broker.steps == 1
+
+
+def test_a_program_that_stops_the_port_is_left_behind_when_its_session_is_over(port, monkeypatch):
+    monkeypatch.setattr("harness.port.program.GRACE", 1.0)
+    program = (
+        URLLIB
+        + """
+send("/v1/chat/completions", HELLO)
+assert send("/v1/chat/completions", HELLO)[0] == 403
+os.kill(os.getppid(), 19)
+time.sleep(60)
+"""
+    )
+    begun = time.monotonic()
+    got = port.run(port.Scripted("Hello."), program, provider="bwrap", limits=Limits(time_limit=60, message_limit=1))
+    assert got.code is None
+    assert got.broker.limit == "message_limit"
+    assert time.monotonic() - begun < 15
 
 
 def test_the_exit_code_and_a_missing_command_are_told(port):
