@@ -1,7 +1,8 @@
 """The broker: answers a scaffold's requests on the host. It meters, enforces limits and records, whatever is asked.
 
 Contract 1 (docs/contracts.md). Nothing that a scaffold sends can raise here: bad input is a `bad_request`, a spent limit
-answers `limit` from then on, and an infrastructure fault is kept for the trial engine and answers `infra`.
+answers `limit` from then on, and an infrastructure fault is kept for the trial engine and answers `infra`. The SDK's frames
+and the model port's requests (harness/port) pass the same `guard` and the same `ask`.
 """
 
 from __future__ import annotations
@@ -10,18 +11,27 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
 from harness.errors import HarnessError, InfraError, LimitReached, ModelFault
-from harness.records import Limits, ModelCall, ModelReply, Origin, Role, Sampling, Usage
+from harness.records import Limits, ModelCall, ModelReply, Origin, Prompt, Role, Usage
 from harness.seams import File, Sandbox
-from harness.trajectory import Trajectory
+from harness.trajectory import Trajectory, shallow
 
 MAX_NOTES = 200
 MAX_REQUESTS = 20_000
 EXEC_CAP = 600.0
+Answer = TypeVar("Answer")
+
+
+class Refused(Exception):
+    """A request that was not carried out. `kind` is one of the contract's; for `limit`, which one it was."""
+
+    def __init__(self, kind: str, message: str, limit: str | None = None) -> None:
+        super().__init__(message)
+        self.kind, self.limit = kind, limit
 
 
 class Gateway(Protocol):
@@ -52,7 +62,7 @@ class Broker:
         self._models, self._trial, self._seed, self._role = models, trial, seed, role
         self._started = time.monotonic()
         self._turn = asyncio.Lock()
-        self._requests = self._notes = 0
+        self._requests = self._notes = self._remarks = 0
         self.usage = Usage()
         self.steps = 0
         self.counters: Counter[str] = Counter()
@@ -64,6 +74,8 @@ class Broker:
         """The infrastructure fault that ended the agent, if one did."""
         self.crash: Exception | None = None
         """What went wrong in the harness itself: not the scaffold's fault, not infrastructure; it is raised again."""
+        self.over = asyncio.Event()
+        """Set when a limit, a fault or a crash has ended the session: no later request will be carried out."""
         self.origins: set[Origin] = set()
         self._operations: dict[str, Callable[[Mapping[str, Any], bytes], Awaitable[tuple[dict[str, Any], bytes]]]] = {
             "task": self._task, "exec": self._exec, "read": self._read, "write": self._write,
@@ -78,37 +90,47 @@ class Broker:
     async def handle(self, header: Mapping[str, Any], body: bytes) -> tuple[Mapping[str, Any], bytes]:
         """Answer one frame."""
         ident = header.get("id") if isinstance(header.get("id"), int) else 0
+        try:
+            answer, payload = await self.guard(lambda: self._operate(header, body))
+        except Refused as refused:
+            error = {"kind": refused.kind, "message": str(refused)}
+            return {"id": ident, "error": {**error, "limit": refused.limit} if refused.limit else error}, b""
+        return {"id": ident, **answer}, payload
+
+    async def guard(self, work: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Carry out one request in its turn, within the limits. What ends the session is kept here. Raises only Refused."""
         self._requests += 1
         async with self._turn:
             try:
                 self._check_limits()
-                operation = self._operations.get(str(header.get("op")))
-                if operation is None:
-                    raise _Refused("bad_request", f"unknown op {str(header.get('op'))[:40]!r}")
-                answer, payload = await operation(header, body)
-            except _Refused as refused:
-                return {"id": ident, "error": {"kind": refused.kind, "message": str(refused)}}, b""
+                return await work()
+            except Refused:
+                raise
             except LimitReached as reached:
                 self.limit = self.limit or reached.limit
-                return {"id": ident, "error": {"kind": "limit", "limit": self.limit, "message": str(reached)}}, b""
+                refused = Refused("limit", str(reached), self.limit)
             except InfraError as error:
-                return self._infra(ident, error)
+                if isinstance(error, ModelFault) and error.kind in ("context", "bad_request"):
+                    raise Refused(error.kind, str(error)[:500]) from None
+                self.fault = self.fault or error
+                refused = Refused("infra", str(error)[:500])
             except Exception as error:  # the boundary: a bug or a machine error of ours ends the session at once
                 self.crash = self.crash or error
-                return {"id": ident, "error": {"kind": "infra", "message": "the harness failed"}}, b""
-        return {"id": ident, **answer}, payload
+                refused = Refused("infra", "the harness failed")
+            self.over.set()
+            raise refused
 
-    def _infra(self, ident: Any, error: InfraError) -> tuple[dict[str, Any], bytes]:
-        if isinstance(error, ModelFault) and error.kind == "context":
-            return {"id": ident, "error": {"kind": "context", "message": str(error)[:500]}}, b""
-        if isinstance(error, ModelFault) and error.kind == "bad_request":
-            return {"id": ident, "error": {"kind": "bad_request", "message": str(error)[:500]}}, b""
-        self.fault = self.fault or error
-        return {"id": ident, "error": {"kind": "infra", "message": str(error)[:500]}}, b""
+    async def _operate(self, header: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        operation = self._operations.get(str(header.get("op")))
+        if operation is None:
+            raise Refused("bad_request", f"unknown op {str(header.get('op'))[:40]!r}")
+        return await operation(header, body)
 
     def _check_limits(self) -> None:
         if self.fault is not None:
             raise InfraError(str(self.fault))
+        if self.crash is not None:
+            raise Refused("infra", "the harness failed")
         limits = self._limits
         reached = {
             "message_limit": limits.message_limit is not None and self.steps >= limits.message_limit,
@@ -132,10 +154,10 @@ class Broker:
         if isinstance(header.get("command"), str):
             argv = ["bash", "-c", header["command"]]
         if not isinstance(argv, list) or not argv or not all(isinstance(a, str) and "\0" not in a for a in argv):
-            raise _Refused("bad_request", "exec wants argv (a list of strings) or command (a string)")
+            raise Refused("bad_request", "exec wants argv (a list of strings) or command (a string)")
         cwd = header.get("cwd")
         if cwd is not None and not isinstance(cwd, str):
-            raise _Refused("bad_request", "cwd is a string")
+            raise Refused("bad_request", "cwd is a string")
         left = self.deadline - time.monotonic()
         wanted = header.get("time_limit")
         limit = min(left, EXEC_CAP, float(wanted) if isinstance(wanted, int | float) and wanted > 0 else 60.0)
@@ -148,7 +170,7 @@ class Broker:
     async def _read(self, header: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         path, offset, limit = _path(header), header.get("offset", 0), header.get("limit", 1 << 20)
         if not isinstance(offset, int) or not isinstance(limit, int) or offset < 0 or not 0 < limit <= 1 << 24:
-            raise _Refused("bad_request", "offset and limit are byte counts, limit at most 16 MiB")
+            raise Refused("bad_request", "offset and limit are byte counts, limit at most 16 MiB")
         script = 'stat -Lc %s -- "$1" && [ -f "$1" ] && tail -c +$(($2 + 1)) -- "$1" | head -c "$3"'
         argv = ["bash", "-c", script, "read", path, str(offset), str(limit)]
         ran = await self._timed(
@@ -156,7 +178,7 @@ class Broker:
         )
         size, newline, data = ran.stdout.partition(b"\n")
         if ran.returncode or not newline:
-            raise _Refused("not_found", f"{path[:200]}: cannot be read")
+            raise Refused("not_found", f"{path[:200]}: cannot be read")
         return {"size": int(size)}, data
 
     async def _write(self, header: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
@@ -166,13 +188,31 @@ class Broker:
             self._sandbox.exec(["bash", "-c", script, "write", path], cwd=self._workdir, stdin=body)
         )
         if ran.returncode:
-            raise _Refused("bad_request", ran.output.decode("utf-8", "replace")[-300:])
+            raise Refused("bad_request", ran.output.decode("utf-8", "replace")[-300:])
         return {"size": len(body)}, b""
 
     async def _complete(self, header: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        try:
+            prompt = Prompt(alias=header.get("model", "main"), messages=header.get("messages") or (),
+                            tools=header.get("tools") or (), sampling=header.get("sampling") or {})  # fmt: skip
+        except ValidationError as error:
+            raise refused_shape("complete", error) from None
+        reply = await self.ask(prompt)
+        left = {"messages": _left(self._limits.message_limit, self.steps), "seconds": round(self.deadline - time.monotonic(), 1),
+                "tokens": _left(self._limits.token_limit, self.usage.tokens)}  # fmt: skip
+        usage = {"tokens_in": reply.usage.tokens_in, "tokens_out": reply.usage.tokens_out}
+        return {"message": reply.message, "finish": reply.finish, "usage": usage, "left": left}, b""
+
+    async def ask(self, prompt: Prompt) -> ModelReply:
+        """One completion, metered and recorded; for work that `guard` carries out. Raises what `guard` sorts."""
         if self._limits.message_limit is not None and self.steps >= self._limits.message_limit:
             raise LimitReached("message_limit")
-        call = self._call(header)
+        if prompt.alias not in self._models:
+            known = ", ".join(self._models)
+            raise Refused("bad_request", f"model alias {prompt.alias[:60]!r} is not declared; there are {known}")
+        if not shallow([prompt.messages, prompt.tools, prompt.shape.response_format]):
+            raise Refused("bad_request", "the request is nested too deeply")
+        call = ModelCall(**dict(prompt), seed=self._seed, role=self._role, trial=self._trial, deadline=self.deadline)
         self._trajectory.request(call.messages, call.tools)
         begun = time.monotonic()
         reply = await self._gateway.complete(call)
@@ -182,24 +222,13 @@ class Broker:
         self.usage += reply.usage
         self.origins.add(reply.origin)
         self._trajectory.reply(reply, seconds)
-        left = {"messages": _left(self._limits.message_limit, self.steps), "seconds": round(self.deadline - time.monotonic(), 1),
-                "tokens": _left(self._limits.token_limit, self.usage.tokens)}  # fmt: skip
-        usage = {"tokens_in": reply.usage.tokens_in, "tokens_out": reply.usage.tokens_out}
-        return {"message": reply.message, "finish": reply.finish, "usage": usage, "left": left}, b""
+        return reply
 
-    def _call(self, header: Mapping[str, Any]) -> ModelCall:
-        alias = header.get("model", "main")
-        if alias not in self._models:
-            raise _Refused(
-                "bad_request", f"model alias {str(alias)[:60]!r} is not declared; there are {', '.join(self._models)}"
-            )
-        try:
-            return ModelCall(alias=alias, messages=header.get("messages") or (), tools=header.get("tools") or (),
-                             sampling=Sampling.model_validate(header.get("sampling") or {}), seed=self._seed, role=self._role,
-                             trial=self._trial, deadline=self.deadline)  # fmt: skip
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise _Refused("bad_request", f"complete: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    def remark(self, text: str) -> None:
+        """Record what the harness did to a request; at most so many, whatever is asked."""
+        if self._remarks < MAX_NOTES:
+            self._remarks += 1
+            self._trajectory.note(text[:2000])
 
     async def _log(self, header: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         counter, note, by = header.get("counter"), header.get("note"), header.get("by", 1)
@@ -219,16 +248,16 @@ class Broker:
             self.working_s += time.monotonic() - begun
 
 
-class _Refused(Exception):
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
+def refused_shape(what: str, error: ValidationError) -> Refused:
+    """A bad_request that names the first field that is wrong."""
+    first = error.errors()[0]
+    return Refused("bad_request", f"{what}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
 
 
 def _path(header: Mapping[str, Any]) -> str:
     path = header.get("path")
     if not isinstance(path, str) or not path or "\0" in path or len(path) > 4096:
-        raise _Refused("bad_request", "path is a string")
+        raise Refused("bad_request", "path is a string")
     return path
 
 

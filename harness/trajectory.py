@@ -14,6 +14,7 @@ from harness.records import Message, ModelReply, Tool
 from harness.runs import write_atomic
 
 SCHEMA = "ATIF-v1.7"
+MAX_DEPTH = 100
 
 
 class Trajectory:
@@ -108,14 +109,29 @@ class Trajectory:
         write_atomic(path, json.dumps(self.document(session, extra), ensure_ascii=False).encode("utf-8", "replace"))
 
 
+def shallow(value: Any) -> bool:
+    """Whether JSON is nested so little that whatever writes it down later can: Python's encoders recurse."""
+    layer = [value]
+    for _ in range(MAX_DEPTH):
+        layer = [
+            inner
+            for item in layer
+            if isinstance(item, list | tuple | dict)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not layer:
+            return True
+    return False
+
+
 def _call(call: dict[str, Any]) -> dict[str, Any]:
     function = call.get("function") or {}
     text = function.get("arguments") or "{}"
     try:
         arguments = json.loads(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         arguments = {"malformed": str(text)}
-    if not isinstance(arguments, dict):
+    if not isinstance(arguments, dict) or not shallow(arguments):
         arguments = {"malformed": str(text)}
     return {"tool_call_id": str(call.get("id")), "function_name": str(function.get("name")), "arguments": arguments}
 
@@ -123,4 +139,6 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
 def _text(content: Any) -> str:
     if content is None:
         return ""
+    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+        return "\n".join(str(part.get("text") or "") for part in content)
     return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)

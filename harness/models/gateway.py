@@ -123,8 +123,8 @@ class ModelGateway:
 
     async def _try(self, call: ModelCall, route: Route, limit: float) -> ModelReply:
         request = ModelRequest(
-            model=route.choice.name, messages=call.messages, tools=call.tools, sampling=call.sampling, seed=call.seed,
-            api_base=route.choice.api_base, reasoning_effort=route.choice.reasoning_effort, time_limit=max(0.05, limit),
+            model=route.choice.name, messages=call.messages, tools=call.tools, sampling=call.sampling, shape=call.shape,
+            seed=call.seed, api_base=route.choice.api_base, reasoning_effort=route.choice.reasoning_effort, time_limit=max(0.05, limit),
         )  # fmt: skip
         try:
             async with asyncio.timeout(max(0.05, limit)):

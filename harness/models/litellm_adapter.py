@@ -63,6 +63,7 @@ class LitellmModel:
         return self._litellm
 
     def _arguments(self, litellm: Any, request: ModelRequest) -> dict[str, Any]:
+        supported = litellm.get_supported_openai_params(model=request.model) or []
         sampling = request.sampling.model_dump(exclude_none=True)
         if "stop" in sampling:
             sampling["stop"] = list(sampling["stop"])
@@ -72,13 +73,17 @@ class LitellmModel:
         }  # fmt: skip
         if request.tools:
             arguments["tools"] = [dict(tool) for tool in request.tools]
+        shape = request.shape.model_dump(exclude_none=True)
+        if "parallel_tool_calls" in shape and "parallel_tool_calls" not in supported:
+            del shape["parallel_tool_calls"]
+        arguments.update(shape)
         if request.api_base:
             arguments["api_base"] = request.api_base
         if self._api_key:
             arguments["api_key"] = self._api_key
         if request.reasoning_effort:
             arguments["reasoning_effort"] = request.reasoning_effort
-        if request.seed is not None and "seed" in (litellm.get_supported_openai_params(model=request.model) or []):
+        if request.seed is not None and "seed" in supported:
             arguments["seed"] = request.seed
         return arguments
 

@@ -14,7 +14,7 @@ from harness.records.base import (
 from harness.records.candidates import Candidate, Change, Manifest, Proposal, Rejection
 from harness.records.decisions import Claim, Decision, Look
 from harness.records.experiment import Experiment
-from harness.records.model import Message, ModelCall, ModelReply, ModelRequest, Sampling, Tool
+from harness.records.model import Message, ModelCall, ModelReply, ModelRequest, Prompt, Sampling, Shape, Tool
 from harness.records.tasks import Suite, Task, Unit
 from harness.records.trials import Artifact, Check, Trial, TrialSpec
 from harness.records.usage import Limits, Usage
@@ -22,6 +22,6 @@ from harness.records.usage import Limits, Usage
 __all__ = [
     "SCORED_OUTCOMES", "Artifact", "Breach", "Candidate", "Change", "Check", "Claim", "Decision", "Experiment",
     "Grade", "Limits", "Look", "Manifest", "Message", "ModelCall", "ModelReply", "ModelRequest", "Origin", "Outcome",
-    "Proposal", "Record", "Rejection", "Role", "Sampling", "Split", "Suite", "Task", "Tool", "Trial", "TrialSpec",
-    "Unit", "Usage", "Verdict",
+    "Prompt", "Proposal", "Record", "Rejection", "Role", "Sampling", "Shape", "Split", "Suite", "Task", "Tool", "Trial",
+    "TrialSpec", "Unit", "Usage", "Verdict",
 ]  # fmt: skip

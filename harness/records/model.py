@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import ConfigDict, Field
+
 from harness.records.base import Origin, Record, Role
 from harness.records.usage import Usage
 
 Message = dict[str, Any]
-"""{"role", "content", "tool_calls"?, "tool_call_id"?, "reasoning_content"?} as in chat completions."""
+"""{"role", "content", "tool_calls"?, "tool_call_id"?, "reasoning_content"?} as in chat completions.
+
+What belongs to one provider travels in litellm's fields: `thinking_blocks` (with signatures), `reasoning_details`, and
+`cache_control` on a part of the content or on a tool.
+"""
 Tool = dict[str, Any]
 """{"type": "function", "function": {"name", "description", "parameters"}}."""
 
@@ -16,12 +22,23 @@ Tool = dict[str, Any]
 class Sampling(Record):
     """Sampling settings that a scaffold may set; None leaves the provider's default."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    max_tokens: int | None = None
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     stop: tuple[str, ...] | None = None
+
+
+class Shape(Record):
+    """What a caller may ask of the form of an answer, as in chat completions; None leaves it to the provider."""
+
+    tool_choice: Literal["auto", "none", "required"] | dict[str, Any] | None = None
+    """A word, or {"type": "function", "function": {"name"}}."""
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
 
 
 class ModelRequest(Record):
@@ -31,6 +48,7 @@ class ModelRequest(Record):
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     sampling: Sampling = Sampling()
+    shape: Shape = Shape()
     seed: int | None = None
     api_base: str | None = None
     reasoning_effort: str | None = None
@@ -50,13 +68,19 @@ class ModelReply(Record):
     seed_honoured: bool = True
 
 
-class ModelCall(Record):
-    """What the gateway gets from a broker: an alias, and for whom the call is."""
+class Prompt(Record):
+    """What a program asks of a model, through the SDK or the model port: an alias, and everything that it may choose."""
 
     alias: str
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     sampling: Sampling = Sampling()
+    shape: Shape = Shape()
+
+
+class ModelCall(Prompt):
+    """What the gateway gets from a broker: a prompt, and for whom the call is."""
+
     seed: int
     role: Role = "worker"
     trial: str
