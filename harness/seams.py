@@ -133,6 +133,12 @@ class Capabilities(Record):
             return "C"
         return "A" if self.uid_separation and self.mem_limit and self.pids_limit and self.seccomp else "B"
 
+    def grade_for(self, spec: SandboxSpec) -> Grade:
+        """The grade of one sandbox: a foreign image's user and writable root cost A, its network costs B."""
+        if spec.profile == "hardened":
+            return self.grade
+        return max(self.grade, "C" if spec.network == "public" else "B")
+
 
 Handler = Callable[[Mapping[str, Any], bytes], Awaitable[tuple[Mapping[str, Any], bytes]]]
 """Answers one frame of a served process: (header, body) -> (header, body). It must not raise for bad input."""

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 
 import pytest
 
@@ -64,8 +65,6 @@ print(json.dumps(hits))
 
 def test_environment_of_the_harness_is_hidden(arena):
     """Keys live in the harness's environment; a child of it stands for the harness, whose own is fixed at its start."""
-    import subprocess
-
     stand_in = subprocess.Popen(["sleep", "60"], env={"MODEL_API_KEY": "CANARY-of-the-host"})
     os.environ["MODEL_API_KEY"] = "CANARY-of-the-host"
     try:
@@ -107,6 +106,28 @@ def test_loopback_and_unix_sockets_of_the_host_refuse(arena, tmp_path):
         named.listen()
         reached = arena.python(CONNECT, str(server.getsockname()[1]), name, path)
     assert reached == (0 if arena.isolated else 3)
+
+
+REACHABLE = """
+import json, socket, sys
+found = []
+for address in sys.argv[2:]:
+    try:
+        socket.create_connection((address, int(sys.argv[1])), 1).close()
+        found.append(address)
+    except OSError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def test_no_address_of_the_host_is_reached(arena):
+    """Bridge, external and link addresses: whatever this machine has."""
+    listed = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=False).stdout.split()
+    addresses = [a for a in listed if ":" not in a] or ["127.0.0.1"]
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        reached = arena.python(REACHABLE, str(server.getsockname()[1]), *addresses)
+    assert (reached == []) if arena.isolated else (reached == addresses)
 
 
 def test_loopback_of_its_own_works(jail):

@@ -309,6 +309,19 @@ def test_mounts_are_copies_that_commands_cannot_change(tmp_path):
     assert said.endswith("real")
 
 
+def test_the_grade_says_what_was_given_up():
+    async def main():
+        provider = DockerSandboxes(image=IMAGE, warm=0)
+        try:
+            return await provider.probe()
+        finally:
+            await provider.close()
+
+    found = asyncio.run(main())
+    specs = [SandboxSpec(label="x"), COMPAT, COMPAT.model_copy(update={"network": "public"})]
+    assert [found.grade_for(spec) for spec in specs] == ["A", "B", "C"]
+
+
 def test_what_is_packed_is_the_same_every_time():
     files = {"b": File(data=b"2", executable=True), "a": File(data=b"1")}
     assert pack(files) == pack(dict(reversed(files.items())))
