@@ -65,6 +65,7 @@ async def evaluate(
             model_name=experiment.models["main"].name, isolation=machine.capabilities.grade,
             folder=(lambda key: folder / key) if folder is not None else None,
             default_origin="simulated" if is_simulated(experiment) else "live",
+            names={alias: choice.name for alias, choice in experiment.models.items()},
         )  # fmt: skip
         engine = TrialEngine(machine.sandboxes, machine.gateway, machine.instances, settings)
 

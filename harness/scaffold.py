@@ -55,6 +55,20 @@ class _LimitsTable(BaseModel):
     cost_limit: float | None = Field(default=None, ge=0)
 
 
+class _ProgramTable(BaseModel):
+    """[program]: `entry` is any command; its model calls go through the model port (docs/programs.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    placement: Literal["own", "task"] = "task"
+    """Where it runs: in a sandbox of its own, or as an overlay in the task's, for agents that run their own shell."""
+    runtime: str = ""
+    """What it needs beyond the sandbox's Python: a requirements lock of the scaffold, or an absolute folder of this machine."""
+    env: dict[str, str] = Field(default_factory=dict)
+    editable: tuple[str, ...] = ("**",)
+    """What proposals may change, besides what the experiment allows; scaffold.toml and the lock never."""
+
+
 class Settings(BaseModel):
     """scaffold.toml. [limits] may only be lower than the experiment's."""
 
@@ -64,6 +78,7 @@ class Settings(BaseModel):
     entry: tuple[str, ...] = Field(min_length=1)
     sampling: _SamplingTable = _SamplingTable()
     limits: _LimitsTable = _LimitsTable()
+    program: _ProgramTable | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,11 @@ class Scaffold:
     def sampling(self) -> Sampling:
         """The sampling settings that it asks for."""
         return Sampling(**self.settings.sampling.model_dump())
+
+    @property
+    def placement(self) -> Literal["own", "task"]:
+        """Where it runs: scaffolds on the SDK always in a sandbox of their own."""
+        return self.settings.program.placement if self.settings.program is not None else "own"
 
     def limits(self, caps: Limits) -> Limits:
         """The experiment's limits, lowered where the scaffold asks for less."""
@@ -136,8 +156,12 @@ def to_scaffold(files: Mapping[str, str], where: str = "") -> Scaffold:
             except (SyntaxError, ValueError) as error:
                 raise ScaffoldError("broken", f"syntax error: {error}", path) from None
     for part in settings.entry:
-        if part.endswith(".py") and part not in files:
-            raise ScaffoldError("broken", f"entry names {part}, which is not there", "scaffold.toml")
+        name = part.removeprefix("{scaffold}/")
+        if name.endswith(".py") and not name.startswith(("/", "-")) and name not in files:
+            raise ScaffoldError("broken", f"entry names {name}, which is not there", "scaffold.toml")
+    runtime = settings.program.runtime if settings.program is not None else ""
+    if runtime and not runtime.startswith("/") and runtime not in files:
+        raise ScaffoldError("broken", f"program.runtime names {runtime}, which is not there", "scaffold.toml")
     return Scaffold(files=dict(files), settings=settings, digest=digest_texts(files))
 
 
@@ -178,6 +202,22 @@ def check_scope(before: Mapping[str, str], after: Mapping[str, str], editable: I
     for path in sorted(before.keys() | after.keys()):
         if before.get(path) != after.get(path) and not any(matches(path, pattern) for pattern in patterns):
             raise ScaffoldError("scope", f"not editable (editable: {', '.join(patterns)})", path)
+
+
+def check_program(before: Scaffold, after: Scaffold) -> None:
+    """What a program's manifest locks: itself, the runtime, and all that it does not call editable. Raises ScaffoldError.
+
+    Nothing becomes a program by a proposal: its runtime may be a folder of this machine.
+    """
+    program = before.settings.program
+    if program != after.settings.program:
+        raise ScaffoldError("treatment", "[program] is the experiment's", "scaffold.toml")
+    if program is None:
+        return
+    for path in ("scaffold.toml", program.runtime):
+        if before.files.get(path) != after.files.get(path):
+            raise ScaffoldError("treatment", "the manifest and the runtime of a program are the experiment's", path)
+    check_scope(before.files, after.files, program.editable)
 
 
 def check_treatment(before: Scaffold, after: Scaffold, caps: Limits) -> None:

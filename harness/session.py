@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from harness import programs
 from harness.broker import Broker, Gateway, text_files
 from harness.errors import HarnessError, SandboxFault
+from harness.port.handler import ModelPort
 from harness.records import Limits, Origin, Role, Usage
 from harness.scaffold import Scaffold
 from harness.seams import ExecResult, Mount, Sandbox, Sandboxes, SandboxSpec
 from harness.trajectory import Trajectory
 
-SDK = Path(__file__).resolve().parent / "sdk"
 SCORED_LIMITS = frozenset({"message_limit", "token_limit", "cost_limit", "working_limit", "request_limit"})
 """Limits after which the work is graded as it was left; time_limit scores 0, a cap of the run cancels."""
 
@@ -34,10 +35,17 @@ class SessionResult:
     fault: HarnessError | None = None
 
 
-def scaffold_spec(label: str) -> SandboxSpec:
+def scaffold_spec(label: str, mounts: tuple[Mount, ...] = ()) -> SandboxSpec:
     """The sandbox in which scaffold code runs: its own, with the SDK, without network, keys or task."""
-    mounts = (Mount(source=str(SDK), target="/opt/sdk"),)
-    return SandboxSpec(label=label, workdir="/scaffold", memory_mb=512, disk_mb=64, pids=64, mounts=mounts)
+    shown = mounts or (Mount(source=str(programs.SDK), target="/opt/sdk"),)
+    return SandboxSpec(label=label, workdir="/scaffold", memory_mb=512, disk_mb=64, pids=64, mounts=shown)
+
+
+async def home_spec(scaffold: Scaffold, sandboxes: Sandboxes, label: str) -> SandboxSpec:
+    """The sandbox of this scaffold, with what it needs beyond the SDK."""
+    if scaffold.settings.program is None:
+        return scaffold_spec(label)
+    return scaffold_spec(label, await programs.mounts_of(scaffold, sandboxes))
 
 
 async def run_session(
@@ -54,27 +62,38 @@ async def run_session(
     trial: str,
     seed: int,
     role: Role = "worker",
+    names: Mapping[str, str] | None = None,
     sandbox: Sandbox | None = None,
 ) -> SessionResult:
-    """Start the scaffold in a sandbox of its own and serve it until it exits or a limit ends it.
+    """Start the scaffold in a sandbox of its own, or where its placement says, and serve it until it exits or a limit ends it.
 
-    `sandbox` is a started one to use (and close); else one is started. Raises SandboxFault and MachineError when none
-    can be had.
+    `sandbox` is a started one to use (and close); else one is started. `names`: real model names by alias. Raises
+    SandboxFault and MachineError when no sandbox can be had.
     """
     lowered = scaffold.limits(limits)
-    home = sandbox or await sandboxes.start(scaffold_spec(trial))
+    broker = Broker(task_sandbox, gateway, trajectory, instruction=instruction, workdir=workdir, limits=lowered,
+                    models=models, trial=trial, seed=seed, role=role)  # fmt: skip
+    home = sandbox
+    if home is None and scaffold.placement == "own":
+        home = await sandboxes.start(await home_spec(scaffold, sandboxes, trial))
     try:
-        await home.put(text_files(scaffold.files), "/scaffold")
-        broker = Broker(task_sandbox, gateway, trajectory, instruction=instruction, workdir=workdir, limits=lowered,
-                        models=models, trial=trial, seed=seed, role=role)  # fmt: skip
+        if home is not None:
+            await home.put(text_files(scaffold.files), "/scaffold")
         try:
-            ran = await home.serve(list(scaffold.settings.entry), broker.handle, cwd="/scaffold",
-                                   env={"PYTHONPATH": "/opt/sdk"}, time_limit=lowered.time_limit)  # fmt: skip
+            if scaffold.settings.program is None:
+                assert home is not None
+                ran = await home.serve(list(scaffold.settings.entry), broker.handle, cwd="/scaffold",
+                                       env={"PYTHONPATH": "/opt/sdk"}, time_limit=lowered.time_limit)  # fmt: skip
+            else:
+                port = ModelPort(broker, {alias: (names or {}).get(alias, alias) for alias in models})
+                ran = await programs.run(scaffold, home or task_sandbox, port, instruction=instruction, workdir=workdir,
+                                         time_limit=lowered.time_limit)  # fmt: skip
         except SandboxFault as error:
             broker.fault = broker.fault or error
             ran = ExecResult(returncode=None, output=b"")
     finally:
-        await asyncio.shield(home.close())
+        if home is not None:
+            await asyncio.shield(home.close())
     if broker.crash is not None:
         raise broker.crash
     return _result(broker, ran)

@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.broker import Gateway
 from harness.draws import sampling_seed
 from harness.errors import InfraError, UsageError
 from harness.instances import Instance, Instances
+from harness.programs import mounts_of
 from harness.records import Grade, Limits, Origin, Outcome, Task, Trial, TrialSpec, Usage
 from harness.runs import write_atomic
 from harness.scaffold import Scaffold
 from harness.seams import Sandbox, Sandboxes, SandboxSpec
-from harness.session import SessionResult, run_session, scaffold_spec
+from harness.session import SessionResult, home_spec, run_session
 from harness.trajectory import Trajectory
 from harness.verification import artifacts_of, close_quietly, collect, verifier_spec, verify
 
@@ -40,6 +41,8 @@ class TrialSettings:
     folder: Callable[[str], Path] | None
     """Trial key -> folder for its evidence; None writes nothing."""
     default_origin: Origin = "simulated"
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Real model names by alias, for programs that ask by name."""
 
 
 class TrialEngine:
@@ -66,7 +69,9 @@ class TrialEngine:
             detail = trial.detail
             if trial.outcome != "infra_error":
                 break
-        trial = trial.model_copy(update={"usage": usage, "detail": detail, "tries": number, "started": started,
+        # What shares the task's sandbox shares its user too: the grade says so.
+        isolation = max(trial.isolation or "C", "B") if scaffold.placement == "task" else trial.isolation
+        trial = trial.model_copy(update={"isolation": isolation, "usage": usage, "detail": detail, "tries": number, "started": started,
                                          "wall_s": round(time.monotonic() - begun, 4)})  # fmt: skip
         self._write(spec.key, "result.json", trial.model_dump_json(indent=1).encode())
         return trial
@@ -74,7 +79,7 @@ class TrialEngine:
     async def _once(self, spec: TrialSpec, task: Task, scaffold: Scaffold, number: int) -> Trial:
         instance = await self._instances.get(task, spec.seed)
         label = f"{spec.key} try {number}"
-        task_box, home, fresh = await self._start(task, label)
+        task_box, home, fresh = await self._start(task, scaffold, label)
         try:
             await task_box.put(instance.files, task.workdir)
             trajectory = Trajectory(f"scaffold-{scaffold.digest[:12]}", "1", self._settings.model_name)
@@ -87,20 +92,33 @@ class TrialEngine:
             for sandbox in (task_box, home, fresh):
                 await close_quietly(sandbox)
 
-    async def _start(self, task: Task, label: str) -> tuple[Sandbox, Sandbox, Sandbox]:
-        specs = (task_spec(task, label), scaffold_spec(label), verifier_spec(task, label))
+    async def _start(self, task: Task, scaffold: Scaffold, label: str) -> tuple[Sandbox, Sandbox | None, Sandbox]:
+        """The task's sandbox, the scaffold's where it has one, and the verifier's: at once."""
+        specs = [task_spec(task, label), verifier_spec(task, label)]
+        if scaffold.placement == "own":
+            specs.append(await home_spec(scaffold, self._sandboxes, label))
+        else:
+            mounts = await mounts_of(scaffold, self._sandboxes)
+            specs[0] = specs[0].model_copy(
+                update={"mounts": mounts, "pids": 256, "memory_mb": max(1024, task.memory_mb)}
+            )
         started = await asyncio.gather(*(self._sandboxes.start(spec) for spec in specs), return_exceptions=True)
         failed = [result for result in started if isinstance(result, BaseException)]
+        running = [result for result in started if not isinstance(result, BaseException)]
         if failed:
-            for result in started:
-                if not isinstance(result, BaseException):
-                    await close_quietly(result)
+            for result in running:
+                await close_quietly(result)
             raise failed[0]
-        first, second, third = (result for result in started if not isinstance(result, BaseException))
-        return first, second, third
+        return running[0], running[2] if len(running) > 2 else None, running[1]
 
     async def _session(
-        self, spec: TrialSpec, task: Task, scaffold: Scaffold, task_box: Sandbox, home: Sandbox, trajectory: Trajectory
+        self,
+        spec: TrialSpec,
+        task: Task,
+        scaffold: Scaffold,
+        task_box: Sandbox,
+        home: Sandbox | None,
+        trajectory: Trajectory,
     ) -> SessionResult:
         limits = self._settings.limits
         if task.agent_time_limit is not None:
@@ -109,6 +127,7 @@ class TrialEngine:
             self._sandboxes, scaffold, task_box, self._gateway, trajectory, instruction=task.instruction,
             workdir=task.workdir, limits=limits, models=self._settings.models, trial=spec.key,
             seed=sampling_seed(self._settings.run_seed, spec.task, spec.seed, spec.attempt), sandbox=home,
+            names=self._settings.names,
         )  # fmt: skip
 
     async def _grade(

@@ -38,7 +38,15 @@ from harness.records.events import RunResumed, RunStarted
 from harness.runs import write_atomic
 from harness.sandboxes import choose_provider
 from harness.sandboxes.cache import cache_root
-from harness.scaffold import Scaffold, ScaffoldError, check_scope, check_treatment, read_scaffold, to_scaffold
+from harness.scaffold import (
+    Scaffold,
+    ScaffoldError,
+    check_program,
+    check_scope,
+    check_treatment,
+    read_scaffold,
+    to_scaffold,
+)
 from harness.scaffolding import boots
 from harness.seams import Capabilities, Sandboxes, Tracker
 from harness.selectors import build_selector
@@ -220,7 +228,8 @@ def _effects(
 ) -> Effects:
     settings = TrialSettings(run_seed=experiment.seed, limits=experiment.limits, models=tuple(experiment.models),
                              model_name=experiment.models["main"].name, isolation=machine.capabilities.grade,
-                             folder=paths.trial, default_origin="simulated" if is_simulated(experiment) else "live")  # fmt: skip
+                             folder=paths.trial, default_origin="simulated" if is_simulated(experiment) else "live",
+                             names={alias: choice.name for alias, choice in experiment.models.items()})  # fmt: skip
     engine = TrialEngine(machine.sandboxes, machine.gateway, machine.instances, settings)
     lineage, scaffolds = Lineage(paths.lineage), dict[str, Scaffold]()
 
@@ -270,6 +279,7 @@ class Validator:
         try:
             scaffold = to_scaffold(after)
             check_scope(before, after, self._experiment.scaffold.editable)
+            check_program(to_scaffold(before), scaffold)
             check_treatment(to_scaffold(before), scaffold, self._experiment.limits)
         except ScaffoldError as error:
             return error.rejection

@@ -6,13 +6,16 @@ happened, the answer is one that official clients do not repeat, and `over` tell
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from harness.broker import Broker, Refused
+from harness.errors import SandboxFault
 from harness.port import chat, messages, responses
 from harness.port.dialect import STATUS, Dialect, Json, refuse
+from harness.sandboxes.frames import encode, read_frame_from
 from harness.trajectory import shallow
 
 MAX_BODY = 16 << 20
@@ -41,6 +44,8 @@ class ModelPort:
         if header.get("op") != "http":
             return await self.broker.handle(header, body)
         method, path, headers = _request(header)
+        if path == "/harness":
+            return await self._frame(header.get("id"), body)
         dialect = _ROUTES.get(path) or (
             messages.DIALECT if "anthropic-version" in headers or path == _COUNT else chat.DIALECT
         )
@@ -58,6 +63,20 @@ class ModelPort:
             "headers": _NEVER_AGAIN if status != 200 else {},
         }
         return {**answer, "over": self.broker.over.is_set()}, data
+
+    async def _frame(self, ident: Any, body: bytes) -> Frame:
+        """A frame of the SDK in the body of a request, for programs that run beside the port and use both."""
+        try:
+            asked = read_frame_from(io.BytesIO(body))
+        except SandboxFault:
+            asked = None
+        answer, data = await self.broker.handle(*(asked or ({}, b"")))
+        return {
+            "id": ident,
+            "status": 200,
+            "type": "application/octet-stream",
+            "over": self.broker.over.is_set(),
+        }, encode(answer, data)
 
     async def _route(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[str, bytes]:
         if method in ("GET", "HEAD"):

@@ -1,4 +1,4 @@
-"""Proposers write proposals from evidence: editor (a scaffold at work), oneshot (one call), and two controls."""
+"""Proposers write proposals from evidence: editor (a scaffold at work), command (a program at work), oneshot (one call), and two controls."""
 
 from __future__ import annotations
 
@@ -22,8 +22,15 @@ def build_proposer(
     scaffold: Scaffold | None,
     limits: Limits,
 ) -> Proposer:
-    """The proposer of an experiment. `scaffold` None: the parent edits itself. Raises UsageError for `command`."""
-    if choice.kind == "editor":
+    """The proposer of an experiment. `scaffold` None: the parent edits itself; `command` is a program that edits
+    the folder, behind the model port. Raises UsageError.
+    """
+    if choice.kind == "command" and (scaffold is None or scaffold.settings.program is None):
+        raise UsageError(
+            f'proposer.kind = "command": proposer.scaffold = "{choice.scaffold}" is no program\n'
+            "name a folder whose scaffold.toml has a [program] table (docs/programs.md)"
+        )
+    if choice.kind in ("editor", "command"):
         return EditorProposer(sandboxes, gateway, paths, scaffold=scaffold, alias=choice.model, limits=limits)
     if choice.kind == "oneshot":
         return OneshotProposer(gateway, choice.model)
@@ -31,4 +38,4 @@ def build_proposer(
         return PlaceboProposer()
     if choice.kind == "random":
         return RandomProposer()
-    raise UsageError('proposer.kind = "command": not in this version\nuse editor, oneshot, random or placebo')
+    raise UsageError(f'proposer.kind = "{choice.kind}": unknown')

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.broker import Gateway, text_files
 from harness.errors import InfraError, ProposalError
 from harness.paths import RunPaths
+from harness.programs import mounts_of
 from harness.proposers.manifest import changes_between, read_manifest
 from harness.records import Limits, ModelCall, ModelReply, Proposal
 from harness.runs import write_atomic
@@ -77,6 +78,10 @@ class EditorProposer:
         begun = time.monotonic()
         spec = SandboxSpec(label=f"proposer r{context.round}", workdir="/app", memory_mb=512, disk_mb=64, pids=128,
                            mounts=(Mount(source=str(context.evidence), target="/evidence"),))  # fmt: skip
+        scaffold = self._scaffold or to_scaffold(context.files)
+        if scaffold.placement == "task":
+            shown = (*spec.mounts, *(await mounts_of(scaffold, self._sandboxes)))
+            spec = spec.model_copy(update={"mounts": shown, "memory_mb": 1024, "pids": 256})
         folder = self._paths.proposal(context.round, context.repair)
         trajectory = Trajectory("proposer", "1", self._alias)
         try:

@@ -125,6 +125,36 @@ def install_packages(folder: Path, python: tuple[int, ...], machine: str | None 
     (folder / "bin" / "pytest").chmod(0o755)
 
 
+def install_lock(lock: str, python: tuple[int, ...], machine: str) -> Path:
+    """The packages of a requirements lock as one folder, installed once per lock and interpreter. Raises MachineError.
+
+    Nothing is resolved and nothing is built: the lock names everything, with hashes or at least exact versions.
+    """
+    version = f"{python[0]}.{python[1]}"
+    target = cache_root() / "programs" / digest_json([lock, version, machine])[:24]
+
+    def fill(folder: Path) -> None:
+        listed = folder.with_suffix(".txt")
+        listed.write_text(lock)
+        platforms = [
+            f"{kind}_{machine}" for kind in ("manylinux2014", "manylinux_2_17", "manylinux_2_26", "manylinux_2_28")
+        ]
+        command = [*_installer(), "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(folder), "-r", str(listed),
+                   *(word for name in platforms for word in ("--platform", name)),
+                   "--python-version", version, "--implementation", "cp"]  # fmt: skip
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        finally:
+            listed.unlink()
+        if done.returncode:
+            said = [line for line in done.stderr.strip().splitlines() if line.startswith("ERROR")] or ["pip failed"]
+            raise MachineError(
+                f"a program's runtime: {said[-1][:300]}\nits lock names exact versions that the package index has"
+            )
+
+    return install(target, fill)
+
+
 def _installer() -> list[str]:
     """A command that installs packages for the interpreter in /usr: our pip run by it, its own, or uv.
 

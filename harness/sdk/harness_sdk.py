@@ -1,7 +1,7 @@
 """What a scaffold may ask for: its task, the task's sandbox, a model, the log. It carries frames and nothing else.
 
 Contract 1. Standard library, Python 3.8 and newer. Frames go over the descriptors named by HARNESS_FD_IN and
-HARNESS_FD_OUT; printing is harmless. One request at a time: calls from several threads wait for each other.
+HARNESS_FD_OUT, or by HTTP to HARNESS_URL; printing is harmless. One request at a time: calls from several threads wait for each other.
 """
 
 import json
@@ -48,17 +48,34 @@ def _read(fd, size):
     return data
 
 
+def _by_descriptor(data):
+    out, source = int(os.environ["HARNESS_FD_OUT"]), int(os.environ["HARNESS_FD_IN"])
+    while data:
+        data = data[os.write(out, data) :]
+    head, tail = struct.unpack(">II", _read(source, 8))
+    return json.loads(_read(source, head)), _read(source, tail)
+
+
+def _by_port(data):
+    """The same through the model port, for programs that run beside it."""
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(os.environ["HARNESS_URL"] + "/harness", data) as found:
+            data = found.read()
+    except OSError as error:
+        raise InfraAbort("the broker is gone: %s" % error) from None
+    head, _ = struct.unpack(">II", data[:8])
+    return json.loads(data[8 : 8 + head]), data[8 + head :]
+
+
 def _request(op, body=b"", **header):
     global _last
     with _lock:
         _last += 1
         raw = json.dumps(dict(header, op=op, id=_last)).encode()
-        out, data = int(os.environ["HARNESS_FD_OUT"]), struct.pack(">II", len(raw), len(body)) + raw + body
-        while data:
-            data = data[os.write(out, data) :]
-        source = int(os.environ["HARNESS_FD_IN"])
-        head, tail = struct.unpack(">II", _read(source, 8))
-        answer, payload = json.loads(_read(source, head)), _read(source, tail)
+        data = struct.pack(">II", len(raw), len(body)) + raw + body
+        answer, payload = _by_port(data) if "HARNESS_FD_OUT" not in os.environ else _by_descriptor(data)
     error = answer.get("error")
     if error:
         kind, message = error.get("kind"), error.get("message", "")

@@ -180,7 +180,7 @@ def environment(port):
     """What the clients of the two providers read, and nothing of how the port reaches the harness."""
     base = "http://127.0.0.1:%d" % port
     return dict(os.environ, OPENAI_BASE_URL=base + "/v1", OPENAI_API_BASE=base + "/v1", ANTHROPIC_BASE_URL=base,
-                OPENAI_API_KEY="harness", ANTHROPIC_API_KEY="harness", NO_PROXY="127.0.0.1,localhost")  # fmt: skip
+                OPENAI_API_KEY="harness", ANTHROPIC_API_KEY="harness", NO_PROXY="127.0.0.1,localhost", HARNESS_URL=base)  # fmt: skip
 
 
 def end(child, over):

@@ -39,7 +39,7 @@ def test_all_dialects_and_the_corners_of_http_without_network_or_key(port):
     program = (
         URLLIB
         + """
-assert not [name for name in os.environ if name.startswith("HARNESS")], os.environ
+assert not [name for name in os.environ if name.startswith("HARNESS_FD")], os.environ
 assert os.environ["OPENAI_API_KEY"] == os.environ["ANTHROPIC_API_KEY"] == "harness"
 assert os.environ["OPENAI_BASE_URL"] == os.environ["OPENAI_API_BASE"] == BASE + "/v1"
 status, headers, body = send("/v1/chat/completions", HELLO)

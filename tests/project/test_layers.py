@@ -28,7 +28,7 @@ LAYERS = [
     {"harness.models", "harness.sandboxes", "harness.sdk", "harness.broker", "harness.session", "harness.trajectory",
      "harness.instances", "harness.verification", "harness.trial", "harness.executor", "harness.proposers",
      "harness.trackers", "harness.evidence", "harness.signs", "harness.integrity", "harness.notes", "harness.display",
-     "harness.port", "harness.testing", "harness.taskcheck", "harness.attackers", "harness.scaffolding", "harness.junit"},
+     "harness.port", "harness.testing", "harness.programs", "harness.taskcheck", "harness.attackers", "harness.scaffolding", "harness.junit"},
     {"harness.loop"},
     {"harness.wiring", "harness.evaluate"},
     {"harness.cli", "harness.__main__"},

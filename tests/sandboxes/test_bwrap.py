@@ -267,7 +267,7 @@ def test_a_full_root_can_be_named(tmp_path):
         if Path("/", name).is_symlink():
             (root / name).symlink_to(f"usr/{name}")
     (root / "usr").mkdir()
-    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+    for folder in (*list(tmp_path.parents)[:3], tmp_path):
         folder.chmod(0o755)
     if os.geteuid() != 0:
         pytest.skip("binding /usr into a root needs root")
@@ -293,7 +293,7 @@ def test_advice_where_the_machine_is_not_ready(monkeypatch, tmp_path):
 
     fake = tmp_path / "bwrap"
     fake.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
-    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
+    for folder in (*list(tmp_path.parents)[:3], tmp_path):
         folder.chmod(0o755)
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -368,7 +368,8 @@ def test_a_full_root_shows_mounts_and_its_runtime(tmp_path):
     if not root.is_dir():
         pytest.skip("no base root: make image")
     (tmp_path / "tool").write_text("shown")
-    tmp_path.chmod(0o755)
+    for folder in (*list(tmp_path.parents)[:3], tmp_path):
+        folder.chmod(0o755)
     spec = SPEC.model_copy(update={"mounts": (Mount(source=str(tmp_path), target="/opt/sdk"),)})
 
     async def body(provider):

@@ -14,7 +14,7 @@ from harness.models.simulated.noise import Noise, canonical, served_name, unifor
 from harness.models.simulated.proposer import is_proposer, propose_reply
 from harness.models.simulated.rules import read_rules
 from harness.models.simulated.skills import find_skill
-from harness.models.simulated.transcript import fold, shell_tool, tool_call
+from harness.models.simulated.transcript import closing_command, fold, shell_tool, tool_call
 from harness.models.simulated.worker import MALFORMED, Worker, next_command
 from harness.records import Message, ModelReply, ModelRequest, Usage
 
@@ -71,8 +71,9 @@ def _work(request: ModelRequest, ability: Ability) -> Message:
     temperature = request.sampling.temperature if request.sampling.temperature is not None else 1.0
     worker = Worker(skill, ability, read_rules(transcript.system), noise, temperature)
     command, over = next_command(worker, transcript.observations)
-    if over:
-        return {"role": "assistant", "content": command}
     number = len(transcript.observations)
+    if over:
+        closing = closing_command(transcript.system + "\n" + transcript.user)
+        return tool_call(tool, closing, number) if closing else {"role": "assistant", "content": command}
     vague = tool.vague and noise.happens(f"vague {number}", 0.08)
     return tool_call(tool, command.removeprefix(MALFORMED), number, malformed=vague or command.startswith(MALFORMED))

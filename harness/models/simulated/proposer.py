@@ -12,7 +12,7 @@ from collections.abc import Generator
 
 from harness.models.simulated.ladder import Ability
 from harness.models.simulated.noise import Noise
-from harness.models.simulated.proposer_edits import CHEATS, GOOD, IDLE, Edit
+from harness.models.simulated.proposer_edits import CHEATS, GOOD, IDLE, PROMPT, Edit, aimed, prompt_file
 from harness.models.simulated.transcript import fold, shell_tool, tool_call
 from harness.records import Message, ModelRequest
 
@@ -75,9 +75,10 @@ def _script(noise: Noise, ability: Ability, repair: bool) -> Script:
         'cd /app/scaffold && for f in $(find . -type f -size -8k ! -name agent.py | sort); do echo "== $f"; cat $f; done'
         + extra
     )
+    target = prompt_file(files)
     if repair:
-        yield _UNDO
-    edit = _choose(noise, ability, summary, past, files, repair)
+        yield _UNDO.replace(PROMPT, target)
+    edit = aimed(_choose(noise, ability, summary, past, files, repair, target), target)
     tasks = _failing(summary)
     yield edit.command.replace("{task}", tasks[0] if tasks else "the hard task")
     yield _manifest(edit, tasks, summary, repair)
@@ -86,19 +87,22 @@ def _script(noise: Noise, ability: Ability, repair: bool) -> Script:
     return "The scaffold is edited and the manifest is written."
 
 
-def _choose(noise: Noise, ability: Ability, summary: str, past: str, files: str, repair: bool) -> Edit:
-    """The edit: what the signs ask for, when they are seen and understood; else a guess."""
-    untried = [edit for edit in GOOD if edit.title not in past and (not edit.mark or edit.mark not in files)]
+def _choose(noise: Noise, ability: Ability, summary: str, past: str, files: str, repair: bool, target: str) -> Edit:
+    """The edit: what the signs ask for, when they are seen and understood; else a guess. A foreign agent gets rules only."""
+    good, idle, cheats = (
+        [e for e in pool if target == PROMPT or e.component == PROMPT] for pool in (GOOD, IDLE, CHEATS)
+    )
+    untried = [edit for edit in good if edit.title not in past and (not edit.mark or edit.mark not in files)]
     counts = {name: int(n) for name, n, _ in _SIGN.findall(summary)}
     answering = sorted((e for e in untried if any(sign in counts for sign in e.signs)),
-                       key=lambda e: (-max(counts.get(sign, 0) for sign in e.signs), GOOD.index(e)))  # fmt: skip
+                       key=lambda e: (-max(counts.get(sign, 0) for sign in e.signs), good.index(e)))  # fmt: skip
     if answering and (repair or noise.happens("understands", ability.proposer)):
         return answering[min(int(noise.draw("which") * 1.6), len(answering) - 1)]
     luck = noise.draw("guess")
-    pool = untried if luck < 0.25 else list(IDLE) if luck < 0.72 else list(CHEATS)
-    fresh = [e for e in pool if e.title not in past and (not e.mark or e.mark not in files)] or untried or list(IDLE)
+    pool = untried if luck < 0.25 else idle if luck < 0.72 else cheats
+    fresh = [e for e in pool if e.title not in past and (not e.mark or e.mark not in files)] or untried or idle
     if repair:
-        fresh = untried or list(IDLE[:1])
+        fresh = untried or idle[:1]
     return fresh[int(noise.draw("pick") * len(fresh))]
 
 

@@ -6,7 +6,10 @@ them is the worker's affair.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+
+PROMPT = "prompts/system.md"
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Edit:
     mechanism: str
     root_cause: str = ""
     signs: tuple[str, ...] = ()
-    component: str = "prompts/system.md"
+    component: str = PROMPT
     mark: str = ""
     """A text in the scaffold by which one sees that the edit is there already."""
 
@@ -141,3 +144,29 @@ CHEATS = (
 )  # fmt: skip
 
 EVERY = {edit.key: edit for edit in (*GOOD, *IDLE, *CHEATS)}
+
+
+def prompt_file(files: str) -> str:
+    """Where rules go in a scaffold, by the listing of its files: our own prompt, else an agent's instructions or settings."""
+    names = re.findall(r"(?m)^== \./(.+)$", files)
+    texts = [n for n in names if n.endswith(".md") and not n.startswith(("skills/", "memory/"))]
+    return (
+        PROMPT
+        if PROMPT in names or not names
+        else next(iter([*texts, *(n for n in names if n.endswith((".yaml", ".yml")))]), PROMPT)
+    )
+
+
+def aimed(edit: Edit, target: str) -> Edit:
+    """The edit for a scaffold whose prompt lies elsewhere; in YAML the rule becomes a line of `system_template: |`."""
+    if target == PROMPT or edit.component != PROMPT:
+        return edit
+    command = edit.command.replace(PROMPT, target)
+    if target.endswith((".yaml", ".yml")):
+        text = edit.command.split("<<'END'\n", 1)[1].removesuffix("\nEND")
+        command = _python(
+            f"import pathlib, re\np = pathlib.Path({target!r})\n"
+            f"line = lambda m: m.group(0) + m.group(1) + '  ' + {text!r} + chr(10)\n"
+            r"p.write_text(re.sub(r'(?m)^( *)system_template: \|[-+]?\n', line, p.read_text(), count=1))"
+        )
+    return replace(edit, command=command, component=target)

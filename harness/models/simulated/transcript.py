@@ -15,6 +15,7 @@ _CUT = re.compile(
     re.IGNORECASE,
 )
 _REPEAT = re.compile(r"\b(same command|repeated|already ran|identical|again and again|repeating)\b", re.IGNORECASE)
+_CLOSING = re.compile(r"(?:finish|submit|hand in)[^`\n]{0,80}command:? `([^`\n]+)`", re.IGNORECASE)
 _PARAMETERS = ("command", "cmd", "script", "code", "bash")
 
 
@@ -28,11 +29,19 @@ class Transcript:
 
 
 def fold(messages: Sequence[Message]) -> Transcript:
-    """One observation per assistant turn that called a tool: the tool messages that follow it, joined."""
+    """One observation per assistant turn that called a tool: the tool messages that follow it, joined.
+
+    Some agents drop a turn that they cannot read and only complain: a user message where an assistant's is due.
+    """
     system = "\n\n".join(text_of(m) for m in messages if m.get("role") in ("system", "developer"))
     user = next((text_of(m) for m in messages if m.get("role") == "user"), "")
     observations: list[str] = []
+    before = ""
     for message in messages:
+        role = str(message.get("role"))
+        if role == "user" and before in ("user", "tool"):
+            observations.append(text_of(message))
+        before = role
         if message.get("role") == "assistant" and message.get("tool_calls"):
             observations.append("")
         elif message.get("role") == "tool" and observations:
@@ -69,6 +78,12 @@ def shell_tool(tools: Sequence[Tool]) -> ShellTool | None:
                 described = bool(properties[parameter].get("description")) and bool(function.get("description"))
                 return ShellTool(str(function.get("name")), parameter, not described)
     return None
+
+
+def closing_command(told: str) -> str:
+    """The command by which a conversation says that work is handed in, as agents without a closing message do; else ''."""
+    found = _CLOSING.search(told)
+    return found.group(1) if found else ""
 
 
 def was_cut(observation: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import tarfile
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -49,6 +50,8 @@ class Images:
         self.mapping = dict(mapping)
         self._engine, self._progress = engine, progress
         self._found: dict[str, Image] = {}
+        self._folders: dict[tuple[str, str, str], tuple[str, str]] = {}
+        """Listing and image by (image, host folder, place): what was added already."""
         self._busy = asyncio.Lock()
 
     async def find(self, name: str, *, pull: bool = False) -> Image:
@@ -149,18 +152,40 @@ class Images:
         tag = f"{REPOSITORY}/{purpose}:{content[:20]}"
         details = await self._inspect(tag)
         if details is None:
-            made = await self._engine.call(
-                "create_container_from_config", {"Image": image.id, "Cmd": ["none"], "Labels": {MARK: "1"}}
-            )
-            try:
-                await self._engine.call("put_archive", made["Id"], "/", pack(files, links))
-                repository, _, label = tag.partition(":")
-                await self._engine.call("commit", made["Id"], repository, label)
-            finally:
-                with contextlib.suppress(SandboxFault):
-                    await self._engine.call("remove_container", made["Id"], force=True, v=True)
+            await self._layer(image, pack(files, links), tag)
             details = await self._inspect(tag)
         return replace(image, id=str((details or {})["Id"]))
+
+    async def _layer(self, image: Image, data: bytes, tag: str) -> None:
+        """Lay a tar over an image and give the result a name."""
+        made = await self._engine.call(
+            "create_container_from_config", {"Image": image.id, "Cmd": ["none"], "Labels": {MARK: "1"}}
+        )
+        try:
+            await self._engine.call("put_archive", made["Id"], "/", data)
+            repository, _, label = tag.partition(":")
+            await self._engine.call("commit", made["Id"], repository, label)
+        finally:
+            with contextlib.suppress(SandboxFault):
+                await self._engine.call("remove_container", made["Id"], force=True, v=True)
+
+    async def with_folder(self, image: Image, source: Path, target: str) -> Image:
+        """`image` with a host folder as one more layer: for what is too large to be copied into every container."""
+        listing, data = await asyncio.to_thread(
+            _folder_tar, source, target, self._folders.get((image.id, str(source), target))
+        )
+        key = (image.id, str(source), target)
+        if data is None:
+            return replace(image, id=self._folders[key][1])
+        tag = f"{REPOSITORY}/folder:{digest_json([image.id, target, listing])[:20]}"
+        async with self._busy:
+            details = await self._inspect(tag)
+            if details is None:
+                self._progress(f"adding {source} to an image")
+                await self._layer(image, data, tag)
+                details = await self._inspect(tag)
+        self._folders[key] = (listing, str((details or {})["Id"]))
+        return replace(image, id=self._folders[key][1])
 
     async def with_runtime(self, image: Image, python: tuple[int, ...], executable: str) -> Image:
         """The default image with the task runtime for its interpreter. Raises MachineError."""
@@ -199,6 +224,29 @@ def _bases(dockerfile: bytes) -> list[str]:
     return [
         words[1] for words in lines if len(words) > 1 and words[0].upper() == "FROM" and not words[1].startswith("-")
     ]
+
+
+def _folder_tar(source: Path, target: str, known: tuple[str, str] | None) -> tuple[str, bytes | None]:
+    """A listing of a host folder by path, size and time, and the folder as a tar unless that listing is known."""
+    rows = []
+    for folder, _, names in os.walk(source):
+        for name in sorted(names):
+            info = Path(folder, name).lstat()
+            rows.append([str(Path(folder, name).relative_to(source)), info.st_size, info.st_mtime_ns])
+    listing = digest_json(sorted(rows))
+    if known is not None and known[0] == listing:
+        return listing, None
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.add(source, arcname=target.strip("/"), filter=_of_root)
+    return listing, buffer.getvalue()
+
+
+def _of_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mode |= 0o555 if entry.isdir() else 0o444
+    return entry
 
 
 def _runs(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -72,6 +73,13 @@ def folder(source: Path) -> dict[str, File]:
         }
     except OSError as error:
         raise SandboxFault(f"mount: {error.filename or source}: {error.strerror}") from None
+
+
+def size_of(source: Path) -> int:
+    """Bytes below a host folder."""
+    if not source.is_dir():
+        return source.stat().st_size if source.exists() else 0
+    return sum((Path(folder) / name).lstat().st_size for folder, _, names in os.walk(source) for name in names)
 
 
 def _runs(path: Path) -> bool:

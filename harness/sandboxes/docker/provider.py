@@ -31,6 +31,8 @@ from harness.seams import Capabilities, File, Sandbox, SandboxSpec
 START_LIMIT = 60.0
 STARTS = 4
 """Lifecycles at once: two cores are busy from two on, and an engine serialises much of them."""
+COPIED = 8 << 20
+"""Bytes of a host folder that are copied into each container; what is larger becomes a layer of the image, once."""
 BURIAL = 0.25
 """Seconds until the engine is asked whether it has removed what has ended: asking costs it as much as doing."""
 _LOG = logging.getLogger(__name__)
@@ -121,10 +123,14 @@ class DockerSandboxes:
     async def _launch(self, spec: SandboxSpec, mounts: list[tuple[Path, str]]) -> ProcessSandbox:
         slots = await self._open()
         image = await self.prepare() if spec.image is None else await self.images.find(spec.image)
+        large = [mount for mount in mounts if await asyncio.to_thread(portable.size_of, mount[0]) > COPIED]
+        for source, target in large:
+            image = await self.images.with_folder(image, source, target)
+        kept = tuple(m for m in spec.mounts if (Path(m.source), m.target) not in large)
         async with self._starts:
-            sandbox = await self._start_with_python(spec, image, slots)
+            sandbox = await self._start_with_python(spec.model_copy(update={"mounts": kept}), image, slots)
         try:
-            for source, target in mounts:
+            for source, target in (mount for mount in mounts if mount not in large):
                 files = await asyncio.to_thread(portable.folder, source)
                 await sandbox.put(files, target, trusted=True)
             if spec.profile == "hardened" and spec.image is not None:
