@@ -106,6 +106,18 @@ def check_grade(experiment: Experiment, capabilities: Capabilities) -> None:
         )
 
 
+def check_placement(experiment: Experiment, scaffold: Scaffold) -> None:
+    """Refuse a program in the task's sandbox where grade A is wanted: there it shares the user of the task's commands."""
+    if (
+        scaffold.placement == "task"
+        and (experiment.sandbox.min_grade or ("B" if is_simulated(experiment) else "A")) == "A"
+    ):
+        raise MachineError(
+            'the scaffold\'s placement is "task", which is isolation grade B, and A is wanted\n'
+            "to accept it: --set sandbox.min_grade=B"
+        )
+
+
 def is_simulated(experiment: Experiment) -> bool:
     """Whether every model is simulated, embedded or served by us on loopback."""
     return all(
@@ -175,6 +187,7 @@ async def build_loop(
     suite, tasks = load_suite(experiment.suite.name)
     seed = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
     check_treatment(seed, seed, experiment.limits)
+    check_placement(experiment, seed)
     machine = await open_machine(experiment, archive)
     try:
         lock = make_lock(experiment, suite, tasks, seed, machine)

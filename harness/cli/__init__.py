@@ -23,6 +23,7 @@ VERBS = {
     "diff": "text difference of two candidates, and their paired score difference",
     "claim": "open the sealed split once: best against seed",
     "export": "take a scaffold away, or send a run to an MLflow server",
+    "adopt": "make an agent that you have already a scaffold, and try it",
     "tasks": "list the tasks, or check their quality",
     "ui": "MLflow on this project's runs",
     "serve": "a simulated model as an OpenAI-compatible server on loopback",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 
 from harness.cli.reading import as_json, print_json
 from harness.config import to_experiment
 from harness.errors import InfraError, ThresholdError
-from harness.evaluate import Evaluation, evaluate
+from harness.evaluation import Evaluation, evaluate
 from harness.junit import junit_xml
 from harness.records import Trial
 from harness.render import by_task, failed_checks, score, table
@@ -42,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.api_base:
         data["models"]["main"]["api_base"] = arguments.api_base
     experiment = to_experiment(data, "harness eval", arguments.set)
-    found = asyncio.run(evaluate(arguments.scaffold, arguments.suite, experiment, splits=tuple(arguments.split or ("train",)),
-                                 attempts=arguments.attempts, folder=arguments.out, on_trial=_progress))  # fmt: skip
+    found = evaluate(arguments.scaffold, arguments.suite, experiment, splits=tuple(arguments.split or ("train",)),
+                                 attempts=arguments.attempts, folder=arguments.out, on_trial=_progress)  # fmt: skip
     if arguments.junit:
         write_atomic(arguments.junit, junit_xml(found).encode())
     if arguments.json:

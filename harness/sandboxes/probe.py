@@ -120,16 +120,24 @@ async def probe_provider(
     processes are not this machine's.
     """
     sandbox = await provider.start(SPEC)
-    orphan = asyncio.create_task(_dies_with_parent(opening, alive, environment or {}))
+    orphan = asyncio.create_task(_again(lambda: _dies_with_parent(opening, alive, environment or {})))
     try:
         found = await _inside(sandbox)
         found["mem_limit"] = await _memory(sandbox)
-        found["tree_kill"] = await _tree(sandbox)
+        found["tree_kill"] = await _again(lambda: _tree(sandbox))
         found["dies_with_parent"] = await orphan
     finally:
         orphan.cancel()
         await asyncio.gather(orphan, sandbox.close(), return_exceptions=True)
     return Capabilities(provider=provider.name, notes=_notes(found), **found)
+
+
+async def _again(tried: Callable[[], Awaitable[bool]]) -> bool:
+    """What is a matter of seconds gets three tries: a busy machine must not change a run's grade."""
+    for _ in range(3):
+        if await tried():
+            return True
+    return False
 
 
 def _notes(found: dict[str, bool]) -> tuple[str, ...]:

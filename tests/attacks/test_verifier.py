@@ -153,9 +153,11 @@ def test_honest_work_is_worth_one(jail, task, tmp_path):
 def test_late_work_counts_where_nobody_quiesces(task, tmp_path):
     """The same late writer, with grading in place and no quiesce: it is worth something there."""
     lay("", tmp_path, "3.11")
-    late = f"(setsid sh -c 'sleep 0.3; printf \"def double(n):\\n    return 2 * n\\n\" > {tmp_path}/solution.py' >/dev/null 2>&1 &)"
-    subprocess.run(["bash", "-c", late], check=True)
+    late = "while [ ! -e go ]; do sleep 0.05; done; printf 'def double(n):\\n    return 2 * n\\n' > solution.py; touch gone"
+    daemon = subprocess.Popen(["setsid", "sh", "-c", late], cwd=tmp_path)
     again = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     assert subprocess.run(again, cwd=tmp_path, capture_output=True, check=False).returncode == 1
-    subprocess.run(["sleep", "1.5"], check=True)
+    (tmp_path / "go").touch()
+    assert daemon.wait(30) == 0
+    shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
     assert subprocess.run(again, cwd=tmp_path, capture_output=True, check=False).returncode == 0

@@ -16,12 +16,16 @@ _CUT = re.compile(
 )
 _REPEAT = re.compile(r"\b(same command|repeated|already ran|identical|again and again|repeating)\b", re.IGNORECASE)
 _CLOSING = re.compile(r"(?:finish|submit|hand in)[^`\n]{0,80}command:? `([^`\n]+)`", re.IGNORECASE)
+_TOLD = re.compile(r"<(system-reminder|INSTRUCTIONS)>(.*?)</\1>", re.DOTALL)
+"""Standing instructions that coding agents put beside the task: files like CLAUDE.md and AGENTS.md."""
 _PARAMETERS = ("command", "cmd", "script", "code", "bash")
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """system: every system message; user: the first user message; observations: what each action of ours brought."""
+    """system: every system message and standing instruction; user: what was asked before the first answer; observations:
+    what each action of ours brought.
+    """
 
     system: str
     user: str
@@ -34,12 +38,14 @@ def fold(messages: Sequence[Message]) -> Transcript:
     Some agents drop a turn that they cannot read and only complain: a user message where an assistant's is due.
     """
     system = "\n\n".join(text_of(m) for m in messages if m.get("role") in ("system", "developer"))
-    user = next((text_of(m) for m in messages if m.get("role") == "user"), "")
+    first = next((n for n, m in enumerate(messages) if m.get("role") == "assistant"), len(messages))
+    user = "\n\n".join(text_of(m) for m in messages[:first] if m.get("role") == "user")
+    system = "\n\n".join([system, *(found[1] for found in _TOLD.findall(user))])
     observations: list[str] = []
     before = ""
-    for message in messages:
+    for number, message in enumerate(messages):
         role = str(message.get("role"))
-        if role == "user" and before in ("user", "tool"):
+        if number > first and role == "user" and before in ("user", "tool"):
             observations.append(text_of(message))
         before = role
         if message.get("role") == "assistant" and message.get("tool_calls"):

@@ -1,12 +1,18 @@
-"""Score one scaffold on one suite: what `harness eval` does, for Python."""
+"""Score one scaffold on one suite: what `harness eval` does, for Python.
+
+>>> found = harness.evaluate("plain", "smoke", seeds=1)
+>>> found.score, found.interval, found.coverage
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from harness.config import to_experiment
 from harness.executor import LocalExecutor
 from harness.paths import resolve
 from harness.records import Experiment, Split, Suite, Task, Trial, TrialSpec
@@ -14,7 +20,7 @@ from harness.scaffold import read_scaffold
 from harness.stats import by_family, clustered_interval, coverage, unit_means
 from harness.suites import load_suite
 from harness.trial import TrialEngine, TrialSettings
-from harness.wiring import is_simulated, open_machine
+from harness.wiring import check_placement, is_simulated, open_machine
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Evaluation:
         return (max(0.0, found[0]), min(1.0, found[1])) if found else None
 
 
-async def evaluate(
+async def measure(
     scaffold: str,
     suite: str,
     experiment: Experiment,
@@ -52,12 +58,14 @@ async def evaluate(
     splits: Sequence[Split] = ("train",),
     attempts: int = 1,
     folder: Path | None = None,
+    at_most: int | None = None,
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> Evaluation:
-    """Run every unit of the splits `attempts` times. `folder` keeps trajectories. Raises UsageError, MachineError, InfraError."""
+    """Run every unit of the splits `attempts` times. `folder` keeps trajectories; `at_most` trials. Raises UsageError, MachineError, InfraError."""
     chosen = read_scaffold(resolve(scaffold, "scaffolds", "", "scaffold"))
+    check_placement(experiment, chosen)
     loaded, tasks = load_suite(suite)
-    specs = plan(loaded, experiment.suite.seeds, splits, attempts)
+    specs = plan(loaded, experiment.suite.seeds, splits, attempts)[:at_most]
     machine = await open_machine(experiment)
     try:
         settings = TrialSettings(
@@ -80,6 +88,32 @@ async def evaluate(
         await machine.close()
     ordered = tuple(sorted(done, key=lambda t: (t.spec.task, t.spec.seed, t.spec.attempt)))
     return Evaluation(scaffold, suite, len(specs), ordered, _families(tasks))
+
+
+def evaluate(
+    scaffold: str | Path,
+    suite: str | Path,
+    experiment: Experiment | None = None,
+    *,
+    model: str = "simulated/medium",
+    seeds: int = 3,
+    attempts: int = 1,
+    splits: Sequence[Split] = ("train",),
+    folder: Path | None = None,
+    at_most: int | None = None,
+    on_trial: Callable[[Trial], None] = lambda trial: None,
+) -> Evaluation:
+    """Score `scaffold` on `suite` (folders, files or shipped names) and wait for it; not from within a running event loop.
+
+    `experiment` settles everything else (sandbox, limits, models); without one, `model` with the defaults. `folder`
+    keeps trajectories. Raises UsageError for what is wrong in the input, MachineError for what this machine lacks,
+    InfraError when infrastructure faults stop it.
+    """
+    if experiment is None:
+        experiment = to_experiment({"name": "evaluate", "models": {"main": {"name": model}}, "budget": {"trials": 10**6},
+                                    "suite": {"name": str(suite), "seeds": seeds}}, "harness.evaluate", [])  # fmt: skip
+    return asyncio.run(measure(str(scaffold), str(suite), experiment, splits=splits, attempts=attempts, folder=folder,
+                               at_most=at_most, on_trial=on_trial))  # fmt: skip
 
 
 def plan(suite: Suite, seeds: int, splits: Sequence[Split], attempts: int) -> list[TrialSpec]:
