@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("candidate", nargs="?", help="a candidate, as c0002")
     parser.add_argument("task", nargs="?", help="a task id: its trials and the trajectory of the first")
     parser.add_argument("--trial", metavar="SEED-ATTEMPT", help="which trial of the task, as 0-1")
+    parser.add_argument("--harbor", type=Path, metavar="DIR", help="the results of a Harbor job, read back")
     parser.add_argument("--disk", action="store_true", help="what the runs take on disk")
     as_json(parser)
 
@@ -40,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.disk:
         return _disk(arguments)
+    if arguments.harbor is not None:
+        return _harbor(arguments)
     if arguments.run is None:
         return _list(arguments)
     paths, archive = open_named(arguments.run)
@@ -171,4 +174,20 @@ def _disk(arguments: argparse.Namespace) -> int:
         return print_json([dict(zip(("run", "size", "files"), row, strict=True)) for row in rows])
     print(table(rows, ("run", "size", "files")) if rows else "no runs here yet")
     print("\na run is one folder: remove it to delete the run (MLflow keeps its own copy)")
+    return 0
+
+
+def _harbor(arguments: argparse.Namespace) -> int:
+    from harness.bridges.harbor import read_job
+
+    trials = read_job(arguments.harbor)
+    scored = [t.reward for t in trials if t.reward is not None]
+    mean = sum(scored) / len(scored) if scored else None
+    if arguments.json:
+        return print_json({"score": mean, "coverage": len(scored) / len(trials), "trials": [
+            {"task": t.task, "trial": t.trial, "agent": t.agent, "reward": t.reward, "error": t.error,
+             "usage": t.usage.model_dump()} for t in trials]})  # fmt: skip
+    print(table([[t.task, t.agent, score(t.reward), str(t.usage.tokens), t.error[:80]] for t in trials],
+                ("task", "agent", "reward", "tokens", "error")))  # fmt: skip
+    print(f"\nscore {score(mean)}, coverage {len(scored) / len(trials):.0%}: a trial without a reward is no zero")
     return 0

@@ -1,0 +1,1 @@
+"""Doors to other frameworks: a winner taken elsewhere, and results from there read back."""
