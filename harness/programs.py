@@ -34,11 +34,23 @@ async def mounts_of(scaffold: Scaffold, sandboxes: Sandboxes) -> tuple[Mount, ..
     found = [Mount(source=str(SDK), target="/opt/sdk")]
     if program is None:
         return tuple(found)
-    if program.runtime:
+    if image_of(scaffold) and program.placement == "task":
+        raise UsageError(
+            "scaffold.toml: program.runtime: an image is for placement = \"own\"\nin the task's sandbox the image is the task's"
+        )
+    if program.runtime and not image_of(scaffold):
         found.append(Mount(source=str(await _runtime(scaffold, sandboxes)), target=RUNTIME))
     if program.placement == "task":
         found.append(Mount(source=str(await asyncio.to_thread(_overlay, scaffold)), target=OVERLAY))
     return tuple(found)
+
+
+def image_of(scaffold: Scaffold) -> str:
+    """The image that a program's own sandbox is started from (docker), by name or digest; '' for the default."""
+    program = scaffold.settings.program
+    return (
+        program.runtime.removeprefix("image:") if program is not None and program.runtime.startswith("image:") else ""
+    )
 
 
 async def _runtime(scaffold: Scaffold, sandboxes: Sandboxes) -> Path:

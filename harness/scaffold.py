@@ -63,7 +63,8 @@ class _ProgramTable(BaseModel):
     placement: Literal["own", "task"] = "task"
     """Where it runs: in a sandbox of its own, or as an overlay in the task's, for agents that run their own shell."""
     runtime: str = ""
-    """What it needs beyond the sandbox's Python: a requirements lock of the scaffold, or an absolute folder of this machine."""
+    """What it needs beyond the sandbox's Python: a requirements lock of the scaffold, an absolute folder of this machine, or
+    image:NAME for a sandbox of its own on docker."""
     env: dict[str, str] = Field(default_factory=dict)
     editable: tuple[str, ...] = ("**",)
     """What proposals may change, besides what the experiment allows; scaffold.toml and the lock never."""
@@ -160,7 +161,7 @@ def to_scaffold(files: Mapping[str, str], where: str = "") -> Scaffold:
         if name.endswith(".py") and not name.startswith(("/", "-")) and name not in files:
             raise ScaffoldError("broken", f"entry names {name}, which is not there", "scaffold.toml")
     runtime = settings.program.runtime if settings.program is not None else ""
-    if runtime and not runtime.startswith("/") and runtime not in files:
+    if runtime and not runtime.startswith(("/", "image:")) and runtime not in files:
         raise ScaffoldError("broken", f"program.runtime names {runtime}, which is not there", "scaffold.toml")
     return Scaffold(files=dict(files), settings=settings, digest=digest_texts(files))
 

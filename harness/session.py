@@ -45,7 +45,9 @@ async def home_spec(scaffold: Scaffold, sandboxes: Sandboxes, label: str) -> San
     """The sandbox of this scaffold, with what it needs beyond the SDK."""
     if scaffold.settings.program is None:
         return scaffold_spec(label)
-    return scaffold_spec(label, await programs.mounts_of(scaffold, sandboxes))
+    spec = scaffold_spec(label, await programs.mounts_of(scaffold, sandboxes))
+    image = programs.image_of(scaffold)
+    return spec.model_copy(update={"image": image}) if image else spec
 
 
 async def run_session(

@@ -158,6 +158,17 @@ def test_in_a_sandbox_of_its_own_a_program_reaches_the_task_through_the_sdk_and_
     assert any(artifact.path.endswith("mine.txt") for artifact in trial.artifacts)
 
 
+@needs_docker
+def test_a_program_may_bring_an_image_of_its_own(tmp_path):
+    folder = program(tmp_path, ASK + "assert os.path.isdir('/opt/runtime')\nask(HI)\n", "own")
+    manifest = folder / "scaffold.toml"
+    manifest.write_text(manifest.read_text().replace("[program]\n", f'[program]\nruntime = "image:{IMAGE}"\n'))
+    trial = only(folder, {"kind": "docker", "image": IMAGE})
+    assert (trial.outcome, trial.usage.calls) == ("scored", 1), trial.detail
+    with pytest.raises(MachineError, match="docker provider"):
+        only(folder)
+
+
 def test_what_a_program_leaves_running_is_gone_before_grading(tmp_path):
     code = ASK + (
         "import subprocess\nask(HI)\nsubprocess.Popen(['sh', '-c', 'trap \"\" TERM; while :; do date > /app/late.txt; sleep 0.05; done'], "
