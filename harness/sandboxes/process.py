@@ -100,6 +100,14 @@ class ProcessSandbox:
             )
         except ValueError as error:
             return ExecResult(returncode=126, output=f"cannot start: {error}\n".encode())
+        try:
+            return self._finished(header, found, body, before)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SandboxFault(
+                f"the sandbox answered with what is no result: {type(error).__name__}: {error}"
+            ) from None
+
+    def _finished(self, header: dict[str, Any], found: dict[str, Any], body: bytes, before: int) -> ExecResult:
         cut = int(found["out"])
         out, err = body[:cut], body[cut:]
         split = bool(header["split_streams"])

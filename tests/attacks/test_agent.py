@@ -2,6 +2,7 @@
 
 import json
 
+from harness.errors import SandboxFault
 from harness.testing.sandboxes import ECHO
 
 FIND = """
@@ -113,7 +114,10 @@ sys.exit(3)
 
 def test_frames_cannot_be_forged(arena):
     async def body(box):
-        done = await box.exec(["python3", "-c", FORGE], time_limit=10)
+        try:
+            done = await box.exec(["python3", "-c", FORGE], time_limit=10)
+        except SandboxFault:  # the agent read a forged request before the host read the forged answer
+            return 0, b"forged"
         return done.returncode, done.output
 
     code, output = arena.run(body)

@@ -49,9 +49,10 @@ def test_mini_swe_agent_unmodified_runs_three_tasks(sandbox, tmp_path):
 
 
 def test_mini_swe_agents_prompt_evolves_over_three_rounds(tmp_path):
+    (tmp_path / "one.toml").write_text('description = "one task"\ntrain = ["c01-interval-merge-fix"]\n')
     (tmp_path / "mini.toml").write_text(
         f'name = "mini"\n[scaffold]\nstart = "{HERE / "mini-swe-agent"}"\n[models.main]\nname = "simulated/medium"\n'
-        '[suite]\nname = "smoke"\nseeds = 1\n[gate]\nkind = "random"\n[budget]\nrounds = 3\n[sandbox]\nkind = "bwrap"\n'
+        f'[suite]\nname = "{tmp_path}/one.toml"\nseeds = 1\n[gate]\nkind = "random"\n[budget]\nrounds = 3\n[sandbox]\nkind = "bwrap"\n'
         '[tracking]\nuri = ""\n'
     )
     done = subprocess.run([sys.executable, "-m", "harness", "run", "mini.toml"], cwd=tmp_path, capture_output=True, text=True,
