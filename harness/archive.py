@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 from harness.hashing import digest_json
@@ -149,13 +150,24 @@ def _timeless(dump: dict[str, Any]) -> dict[str, Any]:
 
 
 def fold(events: Iterable[Event], archive: Archive | None = None) -> Archive:
-    """Fold events, in order, into an archive."""
+    """Fold events, in order, into an archive. Linear: trials in a row are taken in one step."""
     state = archive or Archive()
-    for event in events:
-        idle = isinstance(event, RunStarted | RunResumed)
-        active = state.active_s if idle else state.active_s + max(0.0, event.at - state.last_at)
-        state = _step(replace(state, last_at=max(state.last_at, event.at), active_s=active), event)
+    for are_trials, group in groupby(events, key=lambda event: isinstance(event, TrialDone)):
+        if are_trials:
+            state = _trials(state, [event for event in group if isinstance(event, TrialDone)])
+            continue
+        for event in group:
+            state = _step(_at(state, (event,)), event)
     return state
+
+
+def _at(state: Archive, events: Sequence[Event]) -> Archive:
+    """The clock: gaps before a launch are no work."""
+    active, last = state.active_s, state.last_at
+    for event in events:
+        active += 0.0 if isinstance(event, RunStarted | RunResumed) else max(0.0, event.at - last)
+        last = max(last, event.at)
+    return replace(state, last_at=last, active_s=active)
 
 
 def _step(state: Archive, event: Event) -> Archive:
@@ -169,7 +181,7 @@ def _step(state: Archive, event: Event) -> Archive:
         case CandidateAdded():
             return _candidate(state, event)
         case TrialDone():
-            return _trial(state, event)
+            return _trials(state, [event])
         case GateDecided():
             return _decided(state, event.decision)
         case AuditDone():
@@ -214,16 +226,22 @@ def _candidate(state: Archive, event: CandidateAdded) -> Archive:
     return _round(state, added.round, candidate=added)
 
 
-def _trial(state: Archive, event: TrialDone) -> Archive:
-    trial = event.trial
-    if event.purpose != "gate":
-        before = state.other_trials.get(event.purpose, ())
-        return replace(state, other_trials={**state.other_trials, event.purpose: (*before, trial)})
-    before = state.trials.get(trial.spec.candidate, ())
+def _trials(state: Archive, events: Sequence[TrialDone]) -> Archive:
+    gate: dict[str, list[Trial]] = {}
+    other: dict[str, list[Trial]] = {}
+    for event in events:
+        if event.purpose == "gate":
+            gate.setdefault(event.trial.spec.candidate, []).append(event.trial)
+        else:
+            other.setdefault(event.purpose, []).append(event.trial)
     return replace(
-        state,
-        trials={**state.trials, trial.spec.candidate: (*before, trial)},
-        trial_rounds={**state.trial_rounds, trial.spec.key: event.round},
+        _at(state, events),
+        trials={**state.trials, **{name: (*state.trials.get(name, ()), *new) for name, new in gate.items()}},
+        other_trials={
+            **state.other_trials,
+            **{name: (*state.other_trials.get(name, ()), *new) for name, new in other.items()},
+        },
+        trial_rounds={**state.trial_rounds, **{e.trial.spec.key: e.round for e in events if e.purpose == "gate"}},
     )
 
 

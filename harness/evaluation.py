@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from harness.config import to_experiment
 from harness.executor import LocalExecutor
 from harness.paths import resolve
 from harness.records import Experiment, Split, Suite, Task, Trial, TrialSpec
 from harness.scaffold import read_scaffold
-from harness.stats import by_family, clustered_interval, coverage, unit_means
+from harness.stats import by_family, clustered_interval, coverage, pass_at_k, pass_hat_k, unit_means
 from harness.suites import load_suite
 from harness.trial import TrialEngine, TrialSettings
 from harness.wiring import check_placement, is_simulated, open_machine
@@ -32,6 +33,19 @@ class Evaluation:
     planned: int
     trials: tuple[Trial, ...]
     families: Mapping[str, str]
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """On what it was measured; equal identities make scores comparable."""
+
+    def passes(self, k: int) -> tuple[float, float] | None:
+        """pass@k and pass^k over units with at least k attempts that count; None when there is none."""
+        counts: dict[object, list[bool]] = {}
+        for trial in self.trials:
+            if trial.counts:
+                counts.setdefault(trial.spec.unit, []).append(trial.passed)
+        enough = [(len(passed), sum(passed)) for passed in counts.values() if len(passed) >= k]
+        if not enough:
+            return None
+        return fmean(pass_at_k(n, c, k) for n, c in enough), fmean(pass_hat_k(n, c, k) for n, c in enough)
 
     @property
     def coverage(self) -> float:
@@ -59,13 +73,14 @@ async def measure(
     attempts: int = 1,
     folder: Path | None = None,
     at_most: int | None = None,
+    shard: tuple[int, int] = (1, 1),
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> Evaluation:
     """Run every unit of the splits `attempts` times. `folder` keeps trajectories; `at_most` trials. Raises UsageError, MachineError, InfraError."""
     chosen = read_scaffold(resolve(scaffold, "scaffolds", "", "scaffold"))
     check_placement(experiment, chosen)
     loaded, tasks = load_suite(suite)
-    specs = plan(loaded, experiment.suite.seeds, splits, attempts)[:at_most]
+    specs = plan(loaded, experiment.suite.seeds, splits, attempts)[shard[0] - 1 :: shard[1]][:at_most]
     machine = await open_machine(experiment)
     try:
         settings = TrialSettings(
@@ -87,7 +102,21 @@ async def measure(
     finally:
         await machine.close()
     ordered = tuple(sorted(done, key=lambda t: (t.spec.task, t.spec.seed, t.spec.attempt)))
-    return Evaluation(scaffold, suite, len(specs), ordered, _families(tasks))
+    return Evaluation(scaffold, suite, len(specs), ordered, _families(tasks),
+                      identity_of(experiment, loaded, tasks, machine.capabilities.grade, splits, attempts))  # fmt: skip
+
+
+def identity_of(
+    experiment: Experiment, suite: Suite, tasks: Mapping[str, Task], grade: str, splits: Sequence[Split], attempts: int
+) -> dict[str, Any]:
+    """What decides scores besides the scaffold."""
+    return {
+        "suite": suite.digest, "tasks": {name: task.digest for name, task in sorted(tasks.items())},
+        "models": {alias: choice.name for alias, choice in sorted(experiment.models.items())},
+        "origin": "simulated" if is_simulated(experiment) else "live", "isolation": grade, "seed": experiment.seed,
+        "seeds": experiment.suite.seeds, "splits": list(splits), "attempts": attempts,
+        "limits": experiment.limits.model_dump(mode="json"),
+    }  # fmt: skip
 
 
 def evaluate(
@@ -101,19 +130,20 @@ def evaluate(
     splits: Sequence[Split] = ("train",),
     folder: Path | None = None,
     at_most: int | None = None,
+    shard: tuple[int, int] = (1, 1),
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> Evaluation:
     """Score `scaffold` on `suite` (folders, files or shipped names) and wait for it; not from within a running event loop.
 
     `experiment` settles everything else (sandbox, limits, models); without one, `model` with the defaults. `folder`
-    keeps trajectories. Raises UsageError for what is wrong in the input, MachineError for what this machine lacks,
+    keeps trajectories; `shard` (i, n) measures the i-th of n parts. Raises UsageError for what is wrong in the input, MachineError for what this machine lacks,
     InfraError when infrastructure faults stop it.
     """
     if experiment is None:
         experiment = to_experiment({"name": "evaluate", "models": {"main": {"name": model}}, "budget": {"trials": 10**6},
                                     "suite": {"name": str(suite), "seeds": seeds}}, "harness.evaluate", [])  # fmt: skip
     return asyncio.run(measure(str(scaffold), str(suite), experiment, splits=splits, attempts=attempts, folder=folder,
-                               at_most=at_most, on_trial=on_trial))  # fmt: skip
+                               at_most=at_most, shard=shard, on_trial=on_trial))  # fmt: skip
 
 
 def plan(suite: Suite, seeds: int, splits: Sequence[Split], attempts: int) -> list[TrialSpec]:

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from harness.archive import fold
+from harness.cli import main
 from harness.journal import replay
 
 
@@ -29,16 +30,20 @@ def unbroken(project):
     return only_run(project.folder)
 
 
-def test_cut_at_every_journal_position_it_resumes_to_the_same_end(project, unbroken):
-    """A SIGKILL leaves a prefix of the journal (and maybe a torn line): every prefix must lead to the same archive."""
+def test_cut_at_every_journal_position_it_resumes_to_the_same_end(project, unbroken, monkeypatch, capsys):
+    """A SIGKILL leaves a prefix of the journal (and maybe a torn line): every prefix must lead to the same archive.
+
+    Resumed within this process, for time's sake; the tests below kill and resume processes.
+    """
+    monkeypatch.chdir(project.folder)
     wanted = archive_of(unbroken)
     lines = (unbroken / "journal.jsonl").read_bytes().splitlines(keepends=True)
     assert len(lines) > 15
     for cut in range(1, len(lines)):
         (unbroken / "journal.jsonl").write_bytes(b"".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2])
         before = {t.spec.key for t in archive_of(unbroken).all_trials}
-        done = project("run", "--resume", unbroken.name, "-q")
-        assert done.returncode == 0, f"cut {cut}: {done.stderr}"
+        code = main(["run", "--resume", unbroken.name, "-q"])
+        assert code == 0, f"cut {cut}: {capsys.readouterr().err}"
         resumed = archive_of(unbroken)
         assert resumed.fingerprint() == wanted.fingerprint(), f"cut {cut}"
         keys = [t.spec.key for t in resumed.all_trials]

@@ -24,7 +24,7 @@ LAYERS = [
     {"harness.stats", "harness.gates", "harness.selectors", "harness.budget", "harness.archive", "harness.claims",
      "harness.audits", "harness.duels", "harness.stopping", "harness.render", "harness.predictions"},
     {"harness.digest", "harness.tasks", "harness.suites", "harness.scaffold", "harness.lineage", "harness.journal",
-     "harness.paths", "harness.config", "harness.tomlfile", "harness.runs", "harness.locks"},
+     "harness.paths", "harness.config", "harness.tomlfile", "harness.runs", "harness.locks", "harness.baselines"},
     {"harness.models", "harness.sandboxes", "harness.sdk", "harness.broker", "harness.session", "harness.trajectory",
      "harness.instances", "harness.verification", "harness.trial", "harness.executor", "harness.proposers",
      "harness.trackers", "harness.evidence", "harness.signs", "harness.integrity", "harness.notes", "harness.display",

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -39,7 +40,7 @@ def groups(ids):
 
 
 def temporary():
-    return {name for name in os.listdir("/tmp") if name.startswith("selfharness")}
+    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("selfharness")}
 
 
 def descriptors():
@@ -51,8 +52,9 @@ def children():
     return path.read_text().split()
 
 
-def test_nothing_leaks():
+def test_nothing_leaks(tmp_path, monkeypatch):
     """Descriptors, processes, control groups, temporary files: after many starts as before, whatever happened in them."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # others use the common one at the same time
 
     async def body(provider):
         await (await provider.start(SPEC)).close()

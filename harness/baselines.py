@@ -1,0 +1,105 @@
+"""Baselines: the trials of an evaluation kept in a file, and later ones compared with them, pair by pair.
+
+CI needs one answer: is this worse than before, beyond noise? The pairs are units (task and seed), the interval is clustered
+by family, and what the comparison could have detected at all is said beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.errors import UsageError
+from harness.records import Trial
+from harness.runs import write_atomic
+from harness.stats import by_family, clustered_interval, detectable, paired
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What was measured once: `identity` says on what, and must be the same for a comparison to mean anything."""
+
+    identity: Mapping[str, Any]
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Now minus baseline over the units that both have. `interval` and `detectable` are None with fewer than two families."""
+
+    now: float
+    before: float
+    difference: float
+    interval: tuple[float, float] | None
+    detectable: float | None
+    units: int
+
+    @property
+    def worse(self) -> bool:
+        """Whether the drop is beyond noise: the whole interval lies below zero."""
+        return self.interval is not None and self.interval[1] < 0.0
+
+
+def write_baseline(path: Path, identity: Mapping[str, Any], trials: Sequence[Trial]) -> None:
+    """Keep an evaluation as a baseline, whole or not at all."""
+    kept = [trial.model_dump(mode="json") for trial in trials]
+    data = {"schema": SCHEMA, "kind": "baseline", "identity": dict(identity), "trials": kept}
+    write_atomic(path, json.dumps(data, indent=1, sort_keys=True).encode())
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Raises UsageError for a file that is none, or of another schema."""
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        if data["kind"] != "baseline" or data["schema"] != SCHEMA:
+            raise UsageError(
+                f"{path}: schema {data['schema']} of {data['kind']}; this version reads baselines of schema {SCHEMA}"
+            )
+        trials = tuple(Trial.model_validate(trial) for trial in data["trials"])
+        return Baseline(dict(data["identity"]), trials)
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"{path}: no baseline: {first}\nmake one with --update-baseline {path}") from None
+
+
+def compare(
+    identity: Mapping[str, Any], trials: Sequence[Trial], base: Baseline, families: Mapping[str, str]
+) -> Comparison:
+    """Raises UsageError when the baseline was measured on something else, or shares no unit."""
+    now, before = _flat(identity), _flat(base.identity)
+    changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
+    if changed:
+        shown = ", ".join(
+            f"{key} ({before.get(key)} -> {now.get(key)})" if len(str(now.get(key))) < 40 else key
+            for key in changed[:3]
+        )
+        raise UsageError(
+            f"the baseline is stale: {shown} changed since it was measured\nmeasure it again: --update-baseline"
+        )
+    pairs = paired(trials, base.trials)
+    if not pairs.differences:
+        raise UsageError(
+            "the baseline shares no task and seed with this evaluation\nmeasure it again: --update-baseline"
+        )
+    groups = by_family(pairs.differences, families)
+    return Comparison(
+        now=pairs.first, before=pairs.second, difference=pairs.first - pairs.second,
+        interval=clustered_interval(groups), detectable=detectable(groups), units=len(pairs.differences),
+    )  # fmt: skip
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            found.update(_flat(inner, f"{prefix}{key}."))
+        else:
+            found[prefix + key] = json.loads(json.dumps(inner))
+    return found
