@@ -9,7 +9,7 @@ demo: setup  ## the whole loop with the simulated model, real sandboxes, MLflow 
 	@echo "look:  $(BIN)/harness show last   |   $(BIN)/harness ui   (MLflow on http://127.0.0.1:5000)"
 
 test: setup  ## the tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 setup: .venv/ready bwrap
 

@@ -1,7 +1,7 @@
 """selfharness: a language model improves the scaffold it runs in; every change is measured, kept or reverted.
 
-`harness.evaluate(scaffold, suite)` scores a scaffold; `harness.Experiment` is an experiment file as a record. Both are
-imported when they are asked for.
+`harness.evaluate(scaffold, suite)` scores a scaffold; `harness.load(run)` gives a run as tidy frames; `harness.Experiment` is
+an experiment file as a record. All are imported when they are asked for.
 """
 
 from __future__ import annotations
@@ -9,9 +9,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["Evaluation", "Experiment", "evaluate"]
+__all__ = ["Evaluation", "Experiment", "Frames", "evaluate", "load"]
 
-_HOMES = {"evaluate": "harness.evaluation", "Evaluation": "harness.evaluation", "Experiment": "harness.records"}
+_HOMES = {
+    "evaluate": "harness.evaluation",
+    "Evaluation": "harness.evaluation",
+    "Experiment": "harness.records",
+    "Frames": "harness.frames",
+    "load": "harness.frames",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -54,6 +54,8 @@ from harness.suites import load_suite
 from harness.trackers.mlflow import MlflowTracker
 from harness.trial import TrialEngine, TrialSettings
 
+_PROBED: dict[tuple[str, str], Capabilities] = {}
+"""What was found by trying, once per process: by provider and what its sandboxes run on."""
 _PACKAGES = ("selfharness", "litellm", "mlflow", "pydantic", "numpy", "scipy", "pandas")
 
 
@@ -87,7 +89,8 @@ async def open_machine(experiment: Experiment, archive: Archive | None = None) -
                                       concurrency=chosen.concurrency, unsafe=unsafe)  # fmt: skip
     try:
         digest = await sandboxes.digest()
-        capabilities = await sandboxes.probe()
+        known = _PROBED.get((sandboxes.name, digest))
+        capabilities = _PROBED[sandboxes.name, digest] = known or await sandboxes.probe()
         check_grade(experiment, capabilities)
     except BaseException:
         await sandboxes.close()

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("candidate", nargs="?", help='a candidate, "seed" or "best"')
     parser.add_argument("dir", nargs="?", help="a folder that does not exist yet")
     parser.add_argument("--harbor-agent", metavar="DIR", help="write the candidate as an agent that Harbor runs")
+    parser.add_argument("--parquet", type=Path, metavar="DIR", help="write the run's tidy frames (docs/frames.md)")
     parser.add_argument("--mlflow", metavar="URI", help="replay the run into this MLflow server or store")
 
 
@@ -30,6 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
         experiment = experiment_of(paths)
         suite, _ = load_suite(experiment.suite.name)
         print(publish_run(arguments.mlflow, paths, experiment, suite, archive))
+        return 0
+    if arguments.parquet:
+        from harness.frames import write_parquet
+
+        print("\n".join(str(path) for path in write_parquet(paths.root, arguments.parquet)))
         return 0
     wanted = arguments.harbor_agent or arguments.dir
     if not arguments.candidate or not wanted:

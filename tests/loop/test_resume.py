@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+import harness
 from harness.archive import fold
 from harness.cli import main
 from harness.journal import replay
@@ -116,3 +117,25 @@ def test_same_seed_same_history_other_seed_another(project, unbroken):
     shutil.rmtree(only_run(project.folder))
     assert project("run", "small.toml", "-q", "--seed", "6").returncode == 0
     assert archive_of(only_run(project.folder)).fingerprint() != first
+
+
+def test_a_run_as_tidy_frames_and_as_parquet(project, unbroken, monkeypatch, capsys):
+    import pandas
+
+    archive = archive_of(unbroken)
+    frames = harness.load(unbroken)
+    assert len(frames.trials) == len(archive.all_trials)
+    assert set(frames.trials.purpose) >= {"gate", "claim"}
+    assert list(frames.candidates.candidate) == list(archive.candidates)
+    assert list(frames.rounds["round"]) == [1, 2]
+    assert frames.rounds.trials.sum() <= len(frames.trials)
+    calls = frames.calls.groupby(["candidate", "task", "seed", "attempt"]).tokens_in.sum()
+    for trial in (t for group in archive.trials.values() for t in group):
+        spec = trial.spec
+        assert calls[(spec.candidate, spec.task, spec.seed, spec.attempt)] == trial.usage.tokens_in
+    monkeypatch.chdir(project.folder)
+    assert main(["export", "last", "--parquet", "out"]) == 0
+    again = pandas.read_parquet(project.folder / "out" / "trials.parquet")
+    assert list(again.columns) == list(frames.trials.columns)
+    assert len(again) == len(frames.trials)
+    assert main(["export", "last", "--parquet", "out"]) == 2

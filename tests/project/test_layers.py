@@ -13,7 +13,7 @@ FILES = [p for p in sorted(PACKAGE.rglob("*.py")) if "scaffolds" not in p.parts 
 HEAVY = {
     "litellm": "harness.models.litellm_adapter",
     "mlflow": "harness.trackers.mlflow",
-    "pandas": None,
+    "pandas": "harness.frames",
     "datasets": None,
     "docker": "harness.sandboxes.docker.engine",
     "ray": None,
@@ -30,7 +30,7 @@ LAYERS = [
      "harness.trackers", "harness.evidence", "harness.signs", "harness.integrity", "harness.notes", "harness.display",
      "harness.port", "harness.testing", "harness.programs", "harness.taskcheck", "harness.attackers", "harness.scaffolding", "harness.junit"},
     {"harness.loop"},
-    {"harness.wiring", "harness.evaluation", "harness.adopt", "harness.bridges"},
+    {"harness.wiring", "harness.evaluation", "harness.adopt", "harness.bridges", "harness.frames"},
     {"harness.cli", "harness.__main__"},
 ]  # fmt: skip
 
