@@ -11,8 +11,9 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.hashing import digest_files, digest_json, sha256
+from harness.seams import File
 
-__all__ = ["digest_files", "digest_folder", "digest_json", "files_of", "sha256"]
+__all__ = ["digest_files", "digest_folder", "digest_json", "files_of", "folder_files", "sha256"]
 
 _LITTER = ("__pycache__", ".DS_Store", ".git", ".pytest_cache", ".mypy_cache", ".ruff_cache")
 _LITTER_SUFFIXES = (".pyc", ".swp", ".swo", "~")
@@ -46,3 +47,15 @@ def digest_folder(folder: Path, paths: Iterable[Path] | None = None) -> str:
     for path in files_of(folder) if paths is None else paths:
         outer.update(f"{path.as_posix()}\0{sha256((folder / path).read_bytes())}\n".encode())
     return outer.hexdigest()
+
+
+def folder_files(folder: Path) -> dict[str, File]:
+    """The regular files of a host folder as a sandbox takes them; nothing when it is not there."""
+    if not folder.is_dir():
+        return {}
+    return {
+        path.as_posix(): File(
+            data=(folder / path).read_bytes(), executable=bool((folder / path).stat().st_mode & 0o100)
+        )
+        for path in files_of(folder)
+    }

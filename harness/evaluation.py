@@ -20,8 +20,7 @@ from harness.records import Experiment, Split, Suite, Task, Trial, TrialSpec
 from harness.scaffold import read_scaffold
 from harness.stats import by_family, clustered_interval, coverage, pass_at_k, pass_hat_k, unit_means
 from harness.suites import load_suite
-from harness.trial import TrialEngine, TrialSettings
-from harness.wiring import check_placement, is_simulated, open_machine
+from harness.wiring import check_placement, is_simulated, open_machine, trial_engine
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,7 @@ async def measure(
     specs = plan(loaded, experiment.suite.seeds, splits, attempts)[shard[0] - 1 :: shard[1]][:at_most]
     machine = await open_machine(experiment)
     try:
-        settings = TrialSettings(
-            run_seed=experiment.seed, limits=experiment.limits, models=tuple(experiment.models),
-            model_name=experiment.models["main"].name, isolation=machine.capabilities.grade,
-            folder=(lambda key: folder / key) if folder is not None else None,
-            default_origin="simulated" if is_simulated(experiment) else "live",
-            names={alias: choice.name for alias, choice in experiment.models.items()},
-        )  # fmt: skip
-        engine = TrialEngine(machine.sandboxes, machine.gateway, machine.instances, settings)
+        engine = trial_engine(experiment, machine, (lambda key: folder / key) if folder is not None else None)
 
         async def run_trial(spec: TrialSpec) -> Trial:
             return await engine.run(spec, tasks[spec.task], chosen)

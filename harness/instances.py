@@ -8,7 +8,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.digest import files_of
+from harness.digest import folder_files
 from harness.errors import UsageError
 from harness.hashing import digest_json
 from harness.records import Task
@@ -81,18 +81,6 @@ class Instances:
         finally:
             await asyncio.shield(sandbox.close())
         return Instance(_below(made, "files/"), _below(made, "instance/"))
-
-
-def folder_files(folder: Path) -> dict[str, File]:
-    """The regular files of a host folder as a sandbox takes them; nothing when it is not there."""
-    if not folder.is_dir():
-        return {}
-    return {
-        path.as_posix(): File(
-            data=(folder / path).read_bytes(), executable=bool((folder / path).stat().st_mode & 0o100)
-        )
-        for path in files_of(folder)
-    }
 
 
 def _below(files: dict[str, File], prefix: str) -> dict[str, File]:

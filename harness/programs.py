@@ -105,9 +105,7 @@ async def run(
     assert program is not None
     here = OVERLAY if program.placement == "task" else "/scaffold"
     values = {"instruction": instruction, "scaffold": here, "workdir": workdir}
-    await sandbox.put(
-        {"instruction.md": text_files({"x": instruction})["x"], "home/.keep": text_files({"x": ""})["x"]}, "/tmp"
-    )
+    await sandbox.put(text_files({"instruction.md": instruction, "home/.keep": ""}), "/tmp")
     env = {
         "HOME": HOME, "HARNESS_INSTRUCTION": instruction[:100_000], "HARNESS_INSTRUCTION_FILE": "/tmp/instruction.md",
         "PYTHONPATH": f"{here}:{RUNTIME}:/opt/sdk" if program.placement == "own" else f"{here}:{RUNTIME}",

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.attackers import ATTACKERS
+from harness.digest import folder_files
 from harness.errors import UsageError
-from harness.instances import Instance, Instances, folder_files
+from harness.instances import Instance, Instances
 from harness.records import Task
 from harness.seams import File, Sandboxes
 from harness.trial import task_spec

@@ -12,8 +12,8 @@ import json
 import secrets
 from dataclasses import dataclass
 
-from harness.hashing import sha256
-from harness.instances import Instance, folder_files
+from harness.digest import folder_files, sha256
+from harness.instances import Instance
 from harness.records import Artifact, Check, Task
 from harness.seams import ExecResult, File, Sandbox, Sandboxes, SandboxSpec
 

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -96,6 +96,17 @@ async def open_machine(experiment: Experiment, archive: Archive | None = None) -
         await sandboxes.close()
         raise
     return Machine(sandboxes, capabilities, digest, gateway, Instances(sandboxes, cache_root(), digest))
+
+
+def trial_engine(experiment: Experiment, machine: Machine, folder: Callable[[str], Path] | None) -> TrialEngine:
+    """The engine of an experiment's trials; `folder` gives the place of a trial's evidence, None keeps none."""
+    settings = TrialSettings(
+        run_seed=experiment.seed, limits=experiment.limits, models=tuple(experiment.models),
+        model_name=experiment.models["main"].name, isolation=machine.capabilities.grade, folder=folder,
+        default_origin="simulated" if is_simulated(experiment) else "live",
+        names={alias: choice.name for alias, choice in experiment.models.items()},
+    )  # fmt: skip
+    return TrialEngine(machine.sandboxes, machine.gateway, machine.instances, settings)
 
 
 def check_grade(experiment: Experiment, capabilities: Capabilities) -> None:
@@ -242,11 +253,7 @@ def _effects(
     machine: Machine,
     listeners: list[Tracker],
 ) -> Effects:
-    settings = TrialSettings(run_seed=experiment.seed, limits=experiment.limits, models=tuple(experiment.models),
-                             model_name=experiment.models["main"].name, isolation=machine.capabilities.grade,
-                             folder=paths.trial, default_origin="simulated" if is_simulated(experiment) else "live",
-                             names={alias: choice.name for alias, choice in experiment.models.items()})  # fmt: skip
-    engine = TrialEngine(machine.sandboxes, machine.gateway, machine.instances, settings)
+    engine = trial_engine(experiment, machine, paths.trial)
     lineage, scaffolds = Lineage(paths.lineage), dict[str, Scaffold]()
 
     async def run_trial(spec: TrialSpec) -> Trial:

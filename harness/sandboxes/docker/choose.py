@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Mapping
 
 from harness.errors import HarnessError
-from harness.sandboxes.docker.engine import Engine, engine_url, reachable
+from harness.sandboxes.docker.engine import Engine, engine_url
 from harness.sandboxes.docker.images import DEFAULT_IMAGE, Images
 
 PATIENCE = 3.0
@@ -18,12 +18,11 @@ PATIENCE = 3.0
 
 async def is_ready(image: str | None, mapping: Mapping[str, str]) -> bool:
     """Whether an engine answers and has the default image; nothing is pulled to find out."""
-    if not reachable():
-        return False
+    url = engine_url()
     name = mapping.get(image or DEFAULT_IMAGE, image or DEFAULT_IMAGE)
-    if engine_url().startswith("unix://"):
-        return await asyncio.to_thread(_has, engine_url().removeprefix("unix://"), name)
-    engine = Engine()
+    if url.startswith("unix://"):
+        return await asyncio.to_thread(_has, url.removeprefix("unix://"), name)
+    engine = Engine(url)
     try:
         async with asyncio.timeout(PATIENCE):
             await engine.open()

@@ -49,12 +49,6 @@ def engine_url() -> str:
     return f"unix://{DEFAULT_SOCKET}"
 
 
-def reachable() -> bool:
-    """Whether it is worth asking: a socket that is there, or an engine that somebody named."""
-    url = engine_url()
-    return not url.startswith("unix://") or Path(url.removeprefix("unix://")).exists()
-
-
 class Engine:
     """One engine. Open it before use, close it after."""
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.digest import files_of
+from harness.digest import folder_files
 from harness.errors import MachineError, SandboxFault
 from harness.hashing import digest_json, sha256
 from harness.sandboxes.docker.engine import Engine, Progress, Refused
@@ -133,10 +133,10 @@ class Images:
 
     def _context(self, folder: Path) -> dict[str, File]:
         """The files of the folder; FROM lines are mapped as image names are."""
-        files = {path.as_posix(): (folder / path).read_bytes() for path in files_of(folder)}
-        lines = files.get("Dockerfile", b"").decode("utf-8", "replace").splitlines()
-        files["Dockerfile"] = "\n".join(self._mapped(line) for line in lines).encode() + b"\n"
-        return {path: File(data=data, executable=_runs(folder / path)) for path, data in files.items()}
+        files = folder_files(folder)
+        lines = files.get("Dockerfile", File(data=b"")).data.decode("utf-8", "replace").splitlines()
+        text = "\n".join(self._mapped(line) for line in lines) + "\n"
+        return {**files, "Dockerfile": File(data=text.encode())}
 
     def _mapped(self, line: str) -> str:
         words = line.split()
@@ -249,10 +249,6 @@ def _of_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def _runs(path: Path) -> bool:
-    return path.exists() and bool(path.stat().st_mode & 0o100)
-
-
 def _image(details: Mapping[str, object]) -> Image:
     config = details.get("Config") or {}
     assert isinstance(config, dict)
@@ -279,7 +275,6 @@ def _runtime_files(python: tuple[int, ...], machine: str) -> dict[str, File]:
     with tempfile.TemporaryDirectory(prefix="selfharness-runtime-") as scratch:
         folder = Path(scratch, "runtime")
         install_packages(folder, python, machine)
-        found = {f"opt/runtime/{path}": File(data=(folder / path).read_bytes(), executable=_runs(folder / path))
-                 for path in files_of(folder)}  # fmt: skip
+        found = {f"opt/runtime/{path}": file for path, file in folder_files(folder).items()}
     found["opt/runtime/lock"] = File(data=LOCK.read_bytes())
     return found

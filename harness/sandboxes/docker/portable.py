@@ -6,10 +6,9 @@ import contextlib
 import io
 import os
 import tarfile
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from harness.digest import files_of
+from harness.digest import folder_files
 from harness.errors import SandboxFault
 from harness.sandboxes.docker.engine import Engine, Refused
 from harness.sandboxes.docker.images import Image
@@ -57,20 +56,12 @@ async def harvest(sandbox: DockerSandbox) -> dict[str, File]:
     return await sandbox.get("/app/python", limits=GetLimits(files=4000, file_mb=64, total_mb=200))
 
 
-def known(image: Image) -> Image:
-    """An image that has its task runtime."""
-    return replace(image, runtime=True)
-
-
 def folder(source: Path) -> dict[str, File]:
     """A host folder or file, as it is put into a container. Raises SandboxFault."""
     try:
-        if source.is_file():
-            return {source.name: File(data=source.read_bytes(), executable=_runs(source))}
-        return {
-            path.as_posix(): File(data=(source / path).read_bytes(), executable=_runs(source / path))
-            for path in files_of(source)
-        }
+        if source.is_dir():
+            return folder_files(source)
+        return {source.name: File(data=source.read_bytes(), executable=bool(source.stat().st_mode & 0o100))}
     except OSError as error:
         raise SandboxFault(f"mount: {error.filename or source}: {error.strerror}") from None
 
@@ -80,10 +71,6 @@ def size_of(source: Path) -> int:
     if not source.is_dir():
         return source.stat().st_size if source.exists() else 0
     return sum((Path(folder) / name).lstat().st_size for folder, _, names in os.walk(source) for name in names)
-
-
-def _runs(path: Path) -> bool:
-    return bool(path.stat().st_mode & 0o100)
 
 
 async def image_folder(engine: Engine, image: Image, path: str) -> dict[str, File]:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class DockerSandboxes:
             finally:
                 await sandbox.close()
             if found["runtime"]:
-                image = portable.known(image)
+                image = replace(image, runtime=True)
             else:
                 image = await self.images.with_runtime(image, tuple(found["python"]), str(found["executable"]))
             self.images.replace(self._default, image)
