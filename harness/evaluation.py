@@ -20,7 +20,7 @@ from harness.records import Experiment, Split, Suite, Task, Trial, TrialSpec
 from harness.scaffold import read_scaffold
 from harness.stats import by_family, clustered_interval, coverage, pass_at_k, pass_hat_k, unit_means
 from harness.suites import load_suite
-from harness.wiring import check_placement, is_simulated, open_machine, trial_engine
+from harness.wiring import check_placement, is_simulated, open_machine, trial_cache, trial_engine
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,11 @@ async def measure(
     folder: Path | None = None,
     at_most: int | None = None,
     shard: tuple[int, int] = (1, 1),
+    fresh: bool = False,
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> Evaluation:
-    """Run every unit of the splits `attempts` times. `folder` keeps trajectories; `at_most` trials. Raises UsageError, MachineError, InfraError."""
+    """Run every unit of the splits `attempts` times. `folder` keeps trajectories; `at_most` trials;
+    `fresh` ones only, none out of the trial cache. Raises UsageError, MachineError, InfraError."""
     chosen = read_scaffold(resolve(scaffold, "scaffolds", "", "scaffold"))
     check_placement(experiment, chosen)
     loaded, tasks = load_suite(suite)
@@ -83,9 +85,10 @@ async def measure(
     machine = await open_machine(experiment)
     try:
         engine = trial_engine(experiment, machine, (lambda key: folder / key) if folder is not None else None)
+        measuring = trial_cache(experiment, machine, engine, serve=not fresh) or engine
 
         async def run_trial(spec: TrialSpec) -> Trial:
-            return await engine.run(spec, tasks[spec.task], chosen)
+            return await measuring.run(spec, tasks[spec.task], chosen)
 
         done: list[Trial] = []
         async for trial in LocalExecutor(experiment.sandbox.concurrency).run(specs, run_trial):
@@ -123,19 +126,20 @@ def evaluate(
     folder: Path | None = None,
     at_most: int | None = None,
     shard: tuple[int, int] = (1, 1),
+    fresh: bool = False,
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> Evaluation:
     """Score `scaffold` on `suite` (folders, files or shipped names) and wait for it; not from within a running event loop.
 
     `experiment` settles everything else (sandbox, limits, models); without one, `model` with the defaults. `folder`
-    keeps trajectories; `shard` (i, n) measures the i-th of n parts. Raises UsageError for what is wrong in the input, MachineError for what this machine lacks,
+    keeps trajectories; `shard` (i, n) measures the i-th of n parts; `fresh` takes nothing out of the trial cache. Raises UsageError for what is wrong in the input, MachineError for what this machine lacks,
     InfraError when infrastructure faults stop it.
     """
     if experiment is None:
         experiment = to_experiment({"name": "evaluate", "models": {"main": {"name": model}}, "budget": {"trials": 10**6},
                                     "suite": {"name": str(suite), "seeds": seeds}}, "harness.evaluate", [])  # fmt: skip
     return asyncio.run(measure(str(scaffold), str(suite), experiment, splits=splits, attempts=attempts, folder=folder,
-                               at_most=at_most, shard=shard, on_trial=on_trial))  # fmt: skip
+                               at_most=at_most, shard=shard, fresh=fresh, on_trial=on_trial))  # fmt: skip
 
 
 def plan(suite: Suite, seeds: int, splits: Sequence[Split], attempts: int) -> list[TrialSpec]:

@@ -106,7 +106,11 @@ class Trajectory:
 
     def save(self, path: Path, session: str, extra: dict[str, Any] | None = None) -> None:
         """Write the document whole or not at all. Raises MachineError."""
-        write_atomic(path, json.dumps(self.document(session, extra), ensure_ascii=False).encode("utf-8", "replace"))
+        write_atomic(path, self.encoded(session, extra))
+
+    def encoded(self, session: str, extra: dict[str, Any] | None = None) -> bytes:
+        """The document as it is written."""
+        return json.dumps(self.document(session, extra), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def shallow(value: Any) -> bool:

@@ -7,7 +7,6 @@ works. Infrastructure faults are tried again twice, inside the same attempt, and
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from harness.broker import Gateway
 from harness.draws import sampling_seed
-from harness.errors import InfraError, UsageError
+from harness.errors import InfraError, SandboxFault, UsageError
 from harness.instances import Instance, Instances
 from harness.programs import mounts_of
 from harness.records import Grade, Limits, Origin, Outcome, Task, Trial, TrialSpec, Usage
@@ -24,6 +23,7 @@ from harness.scaffold import Scaffold
 from harness.seams import Sandbox, Sandboxes, SandboxSpec
 from harness.session import SessionResult, home_spec, run_session
 from harness.trajectory import Trajectory
+from harness.trialstore import Collected, Measured
 from harness.verification import artifacts_of, close_quietly, collect, verifier_spec, verify
 
 TRIES = 3
@@ -43,6 +43,8 @@ class TrialSettings:
     default_origin: Origin = "simulated"
     names: Mapping[str, str] = field(default_factory=dict)
     """Real model names by alias, for programs that ask by name."""
+    retry_wait: float = 1.0
+    """Seconds before the second try after a broken sandbox; four times that before the third."""
 
 
 class TrialEngine:
@@ -56,11 +58,21 @@ class TrialEngine:
 
     async def run(self, spec: TrialSpec, task: Task, scaffold: Scaffold) -> Trial:
         """Measure once. Raises MachineError when this machine cannot run sandboxes at all; never for a bad trial."""
+        return (await self.measure(spec, task, scaffold)).trial
+
+    async def measure(self, spec: TrialSpec, task: Task, scaffold: Scaffold) -> Measured:
+        """As `run`, with the evidence and what was graded."""
         started, begun = time.time(), time.monotonic()
         usage, detail = Usage(), ""
         for number in range(1, TRIES + 1):
+            evidence: dict[str, bytes] = {}
+            collected: Collected | None = None
             try:
-                trial = await self._once(spec, task, scaffold, number)
+                trial, collected = await self._once(spec, task, scaffold, number, evidence)
+            except SandboxFault as error:
+                trial = self._trial(spec, "infra_error", None, detail=f"SandboxFault: {error}"[:300])
+                if number < TRIES:
+                    await asyncio.sleep(self._settings.retry_wait * 4 ** (number - 1))
             except InfraError as error:
                 trial = self._trial(spec, "infra_error", None, detail=f"{type(error).__name__}: {error}"[:300])
             except UsageError as error:
@@ -73,10 +85,29 @@ class TrialEngine:
         isolation = max(trial.isolation or "C", "B") if scaffold.placement == "task" else trial.isolation
         trial = trial.model_copy(update={"isolation": isolation, "usage": usage, "detail": detail, "tries": number, "started": started,
                                          "wall_s": round(time.monotonic() - begun, 4)})  # fmt: skip
-        self._write(spec.key, "result.json", trial.model_dump_json(indent=1).encode())
-        return trial
+        self.write(trial, {})
+        return Measured(trial, evidence, collected)
 
-    async def _once(self, spec: TrialSpec, task: Task, scaffold: Scaffold, number: int) -> Trial:
+    async def grade_again(self, before: Measured, task: Task) -> Measured:
+        """The same work under the verifier as it is now; no agent runs. Raises SandboxFault, MachineError."""
+        assert before.collected is not None
+        instance = await self._instances.get(task, before.trial.spec.seed)
+        collected = {root: dict(files) for root, files in before.collected.items()}
+        verdict = await verify(task, instance, collected, self._sandboxes, label=f"{before.trial.spec.key} again")
+        outcome: Outcome = "scored" if verdict.score is not None else "task_error"
+        trial = before.trial.model_copy(
+            update={"outcome": outcome, "score": verdict.score, "checks": verdict.checks, "detail": verdict.problem}
+        )
+        return Measured(trial, {**before.evidence, "verifier.json": verdict.as_json()}, before.collected)
+
+    def write(self, trial: Trial, evidence: Mapping[str, bytes]) -> None:
+        """Leave a trial and its evidence in its folder."""
+        for name, data in {**evidence, "result.json": trial.model_dump_json(indent=1).encode()}.items():
+            self._write(trial.spec.key, name, data)
+
+    async def _once(
+        self, spec: TrialSpec, task: Task, scaffold: Scaffold, number: int, evidence: dict[str, bytes]
+    ) -> tuple[Trial, Collected | None]:
         instance = await self._instances.get(task, spec.seed)
         label = f"{spec.key} try {number}"
         task_box, home, fresh = await self._start(task, scaffold, label)
@@ -84,10 +115,10 @@ class TrialEngine:
             await task_box.put(instance.files, task.workdir)
             trajectory = Trajectory(f"scaffold-{scaffold.digest[:12]}", "1", self._settings.model_name)
             session = await self._session(spec, task, scaffold, task_box, home, trajectory)
+            evidence["trajectory.json"] = trajectory.encoded(spec.key, {"ended": session.ended})
             name = "trajectory.json" if number == 1 else f"trajectory-{number}.json"
-            if self._settings.folder is not None:
-                trajectory.save(self._settings.folder(spec.key) / name, spec.key, {"ended": session.ended})
-            return await self._grade(spec, task, instance, session, task_box, fresh)
+            self._write(spec.key, name, evidence["trajectory.json"])
+            return await self._grade(spec, task, instance, session, task_box, fresh, evidence)
         finally:
             for sandbox in (task_box, home, fresh):
                 await close_quietly(sandbox)
@@ -131,26 +162,33 @@ class TrialEngine:
         )  # fmt: skip
 
     async def _grade(
-        self, spec: TrialSpec, task: Task, instance: Instance, session: SessionResult, task_box: Sandbox, fresh: Sandbox
-    ) -> Trial:
+        self,
+        spec: TrialSpec,
+        task: Task,
+        instance: Instance,
+        session: SessionResult,
+        task_box: Sandbox,
+        fresh: Sandbox,
+        evidence: dict[str, bytes],
+    ) -> tuple[Trial, Collected | None]:
         if session.ended == "infra":
-            raise InfraError(session.detail)
+            raise session.fault if isinstance(session.fault, InfraError) else InfraError(session.detail)
         if session.ended == "cancelled":
-            return self._trial(spec, "cancelled", None, session)
+            return self._trial(spec, "cancelled", None, session), None
         collected = await collect(task, task_box)
         artifacts = artifacts_of(collected)
         await close_quietly(task_box)
         if session.ended in ("agent_error", "time_up"):
             outcome: Outcome = "agent_error" if session.ended == "agent_error" else "time_up"
-            return self._trial(spec, outcome, 0.0, session).model_copy(update={"artifacts": artifacts})
+            return self._trial(spec, outcome, 0.0, session).model_copy(update={"artifacts": artifacts}), None
         verdict = await verify(task, instance, collected, self._sandboxes, label=spec.key, sandbox=fresh)
-        log = {"score": verdict.score, "problem": verdict.problem, "log": verdict.log}
-        self._write(spec.key, "verifier.json", json.dumps(log, indent=1).encode())
+        evidence["verifier.json"] = verdict.as_json()
+        self._write(spec.key, "verifier.json", evidence["verifier.json"])
         if verdict.score is None:
             trial = self._trial(spec, "task_error", None, session, verdict.problem)
         else:
             trial = self._trial(spec, "scored", verdict.score, session)
-        return trial.model_copy(update={"artifacts": artifacts, "checks": verdict.checks})
+        return trial.model_copy(update={"artifacts": artifacts, "checks": verdict.checks}), collected
 
     def _trial(
         self,

@@ -30,6 +30,10 @@ class Verdict:
     log: str
     """The verifier's own output, for people; never for a proposer."""
 
+    def as_json(self) -> bytes:
+        """What verifier.json holds."""
+        return json.dumps({"score": self.score, "problem": self.problem, "log": self.log}, indent=1).encode()
+
 
 def verifier_spec(task: Task, label: str) -> SandboxSpec:
     """The fresh sandbox of a verifier."""

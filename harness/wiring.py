@@ -53,6 +53,8 @@ from harness.selectors import build_selector
 from harness.suites import load_suite
 from harness.trackers.mlflow import MlflowTracker
 from harness.trial import TrialEngine, TrialSettings
+from harness.trialcache import TrialCache, identity_of
+from harness.trialstore import DEFAULT_MB, TrialStore
 
 _PROBED: dict[tuple[str, str], Capabilities] = {}
 """What was found by trying, once per process: by provider and what its sandboxes run on."""
@@ -107,6 +109,22 @@ def trial_engine(experiment: Experiment, machine: Machine, folder: Callable[[str
         names={alias: choice.name for alias, choice in experiment.models.items()},
     )  # fmt: skip
     return TrialEngine(machine.sandboxes, machine.gateway, machine.instances, settings)
+
+
+def trial_cache(experiment: Experiment, machine: Machine, engine: TrialEngine, *, serve: bool) -> TrialCache | None:
+    """What this machine has measured before; None when HARNESS_CACHE_MB=0 turns it off."""
+    store = trial_store()
+    return (
+        TrialCache(engine, store, identity_of(experiment, machine.digest), serve=serve) if store is not None else None
+    )
+
+
+def trial_store() -> TrialStore | None:
+    """The trial cache of this machine, HARNESS_CACHE_MB large. Raises UsageError when that is no number."""
+    given = os.environ.get("HARNESS_CACHE_MB") or str(DEFAULT_MB)
+    if not given.isdecimal():
+        raise UsageError(f"HARNESS_CACHE_MB={given}: want megabytes, as {DEFAULT_MB}; 0 turns the trial cache off")
+    return TrialStore(cache_root() / "trials", int(given) << 20) if int(given) else None
 
 
 def check_grade(experiment: Experiment, capabilities: Capabilities) -> None:
@@ -254,12 +272,13 @@ def _effects(
     listeners: list[Tracker],
 ) -> Effects:
     engine = trial_engine(experiment, machine, paths.trial)
+    measuring = trial_cache(experiment, machine, engine, serve=False) or engine
     lineage, scaffolds = Lineage(paths.lineage), dict[str, Scaffold]()
 
     async def run_trial(spec: TrialSpec) -> Trial:
         if spec.candidate not in scaffolds:
             scaffolds[spec.candidate] = to_scaffold(lineage.files(spec.candidate))
-        return await engine.run(spec, tasks[spec.task], scaffolds[spec.candidate])
+        return await measuring.run(spec, tasks[spec.task], scaffolds[spec.candidate])
 
     def scored(archive: Archive, decision: Decision) -> Decision:
         proposal = archive.proposals.get(decision.round)

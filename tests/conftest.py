@@ -18,3 +18,9 @@ def small_disk(tmp_path):
         yield mount
     finally:
         subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+@pytest.fixture(autouse=True)
+def no_trial_cache(monkeypatch):
+    """Trials of tests are measured, unless a test is about the cache."""
+    monkeypatch.setenv("HARNESS_CACHE_MB", "0")

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="any key of an experiment")
     parser.add_argument("--out", type=Path, help="keep trajectories in this folder")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit file: one case per unit")
+    parser.add_argument("--fresh", action="store_true", help="measure all, take nothing out of the trial cache")
     as_json(parser)
 
 
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     experiment = to_experiment(data, "harness eval", arguments.set)
     base = read_baseline(arguments.baseline) if arguments.baseline else None
     found = _merged(arguments) if arguments.merge else evaluate(arguments.scaffold, arguments.suite, experiment, splits=tuple(arguments.split or ("train",)),
-                                 attempts=arguments.attempts, folder=arguments.out, shard=arguments.shard, on_trial=_progress)  # fmt: skip
+                                 attempts=arguments.attempts, folder=arguments.out, shard=arguments.shard, fresh=arguments.fresh, on_trial=_progress)  # fmt: skip
     if arguments.junit:
         write_atomic(arguments.junit, junit_xml(found).encode())
     compared = compare(found.identity, found.trials, base, found.families) if base is not None else None
@@ -134,12 +135,14 @@ def _print(found: Evaluation) -> None:
     attempts = max((t.spec.attempt for t in found.trials), default=0) + 1
     if attempts > 1 and (passes := found.passes(attempts)) is not None:
         print(f"\npass@{attempts} {score(passes[0])}, pass^{attempts} {score(passes[1])}")
+    cached = sum(t.cached for t in found.trials)
     print(f"\n{found.scaffold} on {found.suite}: {score(found.score)}{interval}; coverage {found.coverage:.0%}, "
-          f"{len(found.trials)} trials, {', '.join(sorted(origins))}")  # fmt: skip
+          f"{len(found.trials)} trials{f' ({cached} cached)' if cached else ''}, {', '.join(sorted(origins))}")  # fmt: skip
 
 
 def _as_json(found: Evaluation, compared: Comparison | None) -> dict[str, object]:
     against = {**asdict(compared), "worse": compared.worse} if compared is not None else None
     return {"baseline": against, "scaffold": found.scaffold, "suite": found.suite, "score": found.score, "interval": found.interval,
             "coverage": found.coverage, "planned": found.planned,
+            "cached": sum(t.cached for t in found.trials),
             "trials": [t.model_dump(mode="json") for t in found.trials]}  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 
 from harness.archive import Archive
@@ -35,10 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trial", metavar="SEED-ATTEMPT", help="which trial of the task, as 0-1")
     parser.add_argument("--harbor", type=Path, metavar="DIR", help="the results of a Harbor job, read back")
     parser.add_argument("--disk", action="store_true", help="what the runs take on disk")
+    parser.add_argument("--cache", action="store_true", help="what the trial cache holds, and where")
     as_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.cache:
+        return _cache(arguments)
     if arguments.disk:
         return _disk(arguments)
     if arguments.harbor is not None:
@@ -163,6 +167,22 @@ def _trajectory(file: Path) -> str:
         for result in (step.get("observation") or {}).get("results", []):
             lines += [f"  | {line}" for line in str(result.get("content") or "").splitlines()[:40]]
     return "\n".join(lines)
+
+
+def _cache(arguments: argparse.Namespace) -> int:
+    from harness.wiring import trial_store
+
+    store = trial_store()
+    if store is None:
+        raise UsageError("the trial cache is off: HARNESS_CACHE_MB=0")
+    found = store.size()
+    if arguments.json:
+        print_json({"folder": str(found.folder), "entries": found.entries, "bytes": found.bytes, "cap": found.cap, "oldest": found.oldest})  # fmt: skip
+        return 0
+    unused = f", the longest unused for {duration(time.time() - found.oldest)}" if found.oldest is not None else ""
+    print(f"{found.folder}\n{found.entries} trials, {found.bytes / 1e6:.1f} of {found.cap / 1e6:.0f} MB (HARNESS_CACHE_MB){unused}\n"
+          "the oldest go by themselves; to empty it, remove the folder")  # fmt: skip
+    return 0
 
 
 def _disk(arguments: argparse.Namespace) -> int:

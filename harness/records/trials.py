@@ -62,6 +62,8 @@ class Trial(Record):
     sandbox: str = "bwrap"
     artifacts: tuple[Artifact, ...] = ()
     tries: int = 1
+    cached: bool = False
+    """Served from the trial cache, or graded again from what it kept: usage and times are those of the measurement."""
     wall_s: float = 0.0
     started: float = 0.0
     """Seconds since the epoch."""
