@@ -6,6 +6,7 @@
     ├── ThresholdError       (4)    a threshold was not met
     ├── InfraError           (5)    infrastructure broke: retryable, never a score
     │   ├── SandboxFault            a sandbox could not be started, or broke
+    │   │   └── ImageFault          the image of one task cannot be had: its trials have no score, the others go on
     │   └── ModelFault              a model call failed, with its kind and Retry-After
     ├── ProposalError               a proposer handed nothing in: a verdict with its reason, not a crash
     ├── LimitReached                a trial's limit ended its agent (a value to the trial engine, never a crash)
@@ -48,6 +49,10 @@ class InfraError(HarnessError):
 
 class SandboxFault(InfraError):
     """A sandbox could not be had or broke under us. Retryable; the trial has no score."""
+
+
+class ImageFault(SandboxFault):
+    """An image that one task asks for cannot be pulled, found or built."""
 
 
 class ModelFault(InfraError):

@@ -79,8 +79,8 @@ async def measure(
     """Run every unit of the splits `attempts` times. `folder` keeps trajectories; `at_most` trials;
     `fresh` ones only, none out of the trial cache. Raises UsageError, MachineError, InfraError."""
     chosen = read_scaffold(resolve(scaffold, "scaffolds", "", "scaffold"))
-    check_placement(experiment, chosen)
     loaded, tasks = load_suite(suite)
+    check_placement(experiment, chosen, tasks)
     specs = plan(loaded, experiment.suite.seeds, splits, attempts)[shard[0] - 1 :: shard[1]][:at_most]
     machine = await open_machine(experiment)
     try:
@@ -91,7 +91,9 @@ async def measure(
             return await measuring.run(spec, tasks[spec.task], chosen)
 
         done: list[Trial] = []
-        async for trial in LocalExecutor(experiment.sandbox.concurrency).run(specs, run_trial):
+        async for trial in LocalExecutor(experiment.sandbox.concurrency, machine.gateway.capacity).run(
+            specs, run_trial
+        ):
             done.append(trial)
             on_trial(trial)
     finally:

@@ -1,10 +1,11 @@
-"""Executors run many trials. This one is asyncio on one machine: bounded, in order of arrival, cancellable, with a breaker."""
+"""Executors run many trials. This one is asyncio on one machine: bounded, adaptive, longest first, cancellable, with a breaker."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from harness.errors import InfraError
 from harness.records import Trial, TrialSpec
@@ -12,43 +13,84 @@ from harness.seams import RunTrial
 
 BREAKER = 5
 """So many infrastructure faults of one kind in a row stop the run: the next trials would only burn money."""
+RECOVERY = 0.5
+"""Lanes that a finished trial gives back after a fault of a sandbox took half of them."""
 
 
 class LocalExecutor:
-    """At most `concurrency` trials at once. Implements seams.Executor."""
+    """At most `concurrency` trials at once, and no more than `ceiling()` says at the moment. Implements seams.Executor.
 
-    def __init__(self, concurrency: int) -> None:
+    The ceiling is what the models let through: more trials than that would only hold sandboxes and wait. A trial that
+    infrastructure broke halves the lanes, finished ones give them back. Tasks that took longest so far start first, so that
+    none is left alone at the end; the order in which results arrive decides nothing elsewhere.
+    """
+
+    def __init__(self, concurrency: int, ceiling: Callable[[], int] = lambda: sys.maxsize) -> None:
         self._concurrency = max(1, concurrency)
+        self._ceiling = ceiling
+        self._lanes = float(self._concurrency)
+        self._seconds: dict[str, float] = {}
+        """Mean wall time by task, of the trials that this executor has seen."""
+        self._seen: defaultdict[str, int] = defaultdict(int)
+
+    @property
+    def lanes(self) -> int:
+        """How many trials may run at once now."""
+        return max(1, min(int(self._lanes), self._ceiling()))
 
     async def run(self, specs: Sequence[TrialSpec], run_trial: RunTrial) -> AsyncIterator[Trial]:
         """Yield trials as they end. Leaving the loop early cancels the rest and waits until it is gone.
 
         Raises InfraError when the breaker opens; what was yielded before stays.
         """
-        waiting = list(reversed(specs))
+        waiting = self._shortest_first(specs)
         running: set[asyncio.Task[Trial]] = set()
-        faults: Counter[str] = Counter()
+        breaker = Breaker(len({spec.task for spec in specs}))
         try:
             while waiting or running:
-                while waiting and len(running) < self._concurrency:
+                while waiting and len(running) < self.lanes:
                     running.add(asyncio.ensure_future(run_trial(waiting.pop())))
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     trial = task.result()
+                    self._learn(trial)
                     yield trial
-                    self._watch(trial, faults)
+                    breaker.watch(trial)
         finally:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    @staticmethod
-    def _watch(trial: Trial, faults: Counter[str]) -> None:
-        if trial.outcome != "infra_error":
-            faults.clear()
+    def _shortest_first(self, specs: Sequence[TrialSpec]) -> list[TrialSpec]:
+        """As a stack: what took longest is on top, then what is not known yet, each in the order given."""
+        longest = max(self._seconds.values(), default=0.0)
+        return sorted(reversed(specs), key=lambda spec: self._seconds.get(spec.task, longest))
+
+    def _learn(self, trial: Trial) -> None:
+        if trial.outcome == "infra_error":
+            self._lanes = max(1.0, self._lanes / 2)
             return
-        signature = " ".join(trial.detail.split()[:6])
-        faults[signature] += 1
-        if faults[signature] >= BREAKER:
+        self._lanes = min(float(self._concurrency), self._lanes + RECOVERY)
+        if trial.counts and not trial.cached:
+            task, seen = trial.spec.task, self._seen[trial.spec.task]
+            self._seconds[task] = (self._seconds.get(task, 0.0) * seen + trial.wall_s) / (seen + 1)
+            self._seen[task] = seen + 1
+
+
+class Breaker:
+    """Counts infrastructure faults of one kind in a row. One task alone, whose own image is missing, stops no other."""
+
+    def __init__(self, tasks: int) -> None:
+        self._spread = min(2, tasks)
+        self._faults: dict[str, list[str]] = {}
+
+    def watch(self, trial: Trial) -> None:
+        """Raises InfraError when it opens."""
+        if trial.outcome != "infra_error":
+            self._faults.clear()
+            return
+        faulty = self._faults.setdefault(" ".join(trial.detail.split()[:6]), [])
+        faulty.append(trial.spec.task)
+        if len(faulty) >= BREAKER and len(set(faulty)) >= self._spread:
             raise InfraError(f"{BREAKER} trials in a row failed on infrastructure: {trial.detail}\n"
                              "the run stopped; mend it, then go on with --resume")  # fmt: skip

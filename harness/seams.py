@@ -61,6 +61,10 @@ class SandboxSpec(Record):
     """More writable, bounded folders outside the working folder (/tests, /logs, /solution)."""
     image: str | None = None
     """Of a provider that has images; None is the provider's default."""
+    build: str | None = None
+    """A host folder with a Dockerfile, built once per content, in place of an image or where it cannot be had."""
+    env: tuple[tuple[str, str], ...] = ()
+    """`compat` only: variables of every command."""
     profile: Literal["hardened", "compat"] = "hardened"
     """`compat` is for foreign images: their user, a writable root, the network that is declared."""
     user: str | None = None
@@ -163,8 +167,11 @@ class Sandbox(Protocol):
         """Run a command as the untrusted user; at the time limit everything untrusted is killed."""
         ...
 
-    async def put(self, files: Files, dest: str) -> None:
-        """Write files below `dest` (made when missing), owned by the untrusted user. Raises SandboxFault."""
+    async def put(self, files: Files, dest: str, *, trusted: bool = False) -> None:
+        """Write files below `dest` (made when missing), owned by the untrusted user. Raises SandboxFault.
+
+        `trusted`: owned by the sandbox's own root, readable for all; for folders that only it writes, or profile `compat`.
+        """
         ...
 
     async def get(self, root: str, *, limits: GetLimits | None = None) -> dict[str, File]:
@@ -213,6 +220,10 @@ class Sandboxes(Protocol):
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """A running, empty sandbox. Raises SandboxFault (retryable) or MachineError (this machine cannot)."""
+        ...
+
+    async def drop(self, image: str) -> None:
+        """Remove an image that `snapshot` made, when nothing runs on it any more. Never raises."""
         ...
 
     async def reap(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness import programs
@@ -72,8 +73,8 @@ async def run_session(
     `sandbox` is a started one to use (and close); else one is started. `names`: real model names by alias. Raises
     SandboxFault and MachineError when no sandbox can be had.
     """
-    lowered = scaffold.limits(limits)
-    broker = Broker(task_sandbox, gateway, trajectory, instruction=instruction, workdir=workdir, limits=lowered,
+    capped = scaffold.limits(limits)
+    broker = Broker(task_sandbox, gateway, trajectory, instruction=instruction, workdir=workdir, limits=capped,
                     models=models, trial=trial, seed=seed, role=role)  # fmt: skip
     home = sandbox
     if home is None and scaffold.placement == "own":
@@ -85,11 +86,11 @@ async def run_session(
             if scaffold.settings.program is None:
                 assert home is not None
                 ran = await home.serve(list(scaffold.settings.entry), broker.handle, cwd="/scaffold",
-                                       env={"PYTHONPATH": "/opt/sdk"}, time_limit=lowered.time_limit)  # fmt: skip
+                                       env={"PYTHONPATH": "/opt/sdk"}, time_limit=capped.time_limit)  # fmt: skip
             else:
                 port = ModelPort(broker, {alias: (names or {}).get(alias, alias) for alias in models})
                 ran = await programs.run(scaffold, home or task_sandbox, port, instruction=instruction, workdir=workdir,
-                                         time_limit=lowered.time_limit)  # fmt: skip
+                                         time_limit=capped.time_limit)  # fmt: skip
         except SandboxFault as error:
             broker.fault = broker.fault or error
             ran = ExecResult(returncode=None, output=b"")
@@ -99,6 +100,29 @@ async def run_session(
     if broker.crash is not None:
         raise broker.crash
     return _result(broker, ran)
+
+
+def together(sessions: Sequence[SessionResult]) -> SessionResult | None:
+    """Sessions of one trial as one: it ended as the last one did, and cost what all did."""
+    if not sessions:
+        return None
+    counters: Counter[str] = Counter()
+    for session in sessions:
+        counters.update(dict(session.counters))
+    return replace(
+        sessions[-1], usage=sum((session.usage for session in sessions), Usage()), steps=sum(s.steps for s in sessions),
+        counters=tuple(sorted(counters.items())), flags=tuple(dict.fromkeys(flag for s in sessions for flag in s.flags)),
+        origins=frozenset[Origin]().union(*(s.origins for s in sessions)), working_s=sum(s.working_s for s in sessions),
+    )  # fmt: skip
+
+
+def lowered(limits: Limits, used: SessionResult) -> Limits:
+    """What is left of a trial's limits after earlier sessions; times count per session."""
+    return limits.model_copy(update={
+        "message_limit": None if limits.message_limit is None else max(0, limits.message_limit - used.steps),
+        "token_limit": None if limits.token_limit is None else max(0, limits.token_limit - used.usage.tokens),
+        "cost_limit": None if limits.cost_limit is None else max(0.0, limits.cost_limit - (used.usage.usd or 0.0)),
+    })  # fmt: skip
 
 
 def _result(broker: Broker, ran: ExecResult) -> SessionResult:

@@ -10,7 +10,7 @@ from harness.errors import UsageError
 from harness.hashing import digest_json
 from harness.paths import resolve
 from harness.records import Suite, Task
-from harness.tasks import load_tasks
+from harness.tasks import load_task, load_tasks
 from harness.tomlfile import read_toml, to_record
 
 
@@ -26,9 +26,11 @@ class _SuiteFile(BaseModel):
 def load_suite(name: str, root: Path | None = None) -> tuple[Suite, dict[str, Task]]:
     """A suite by path or shipped name, and its tasks by id; `root` is another tasks folder.
 
-    A tasks/ folder beside the suite's folder is used when there is one. Raises UsageError for unknown tasks, for an
+    A folder is a dataset, as Harbor has them: every task folder in it is a task of `train`. A tasks/ folder beside the suite's folder is used when there is one. Raises UsageError for unknown tasks, for an
     empty suite, and for splits that overlap by task or by family.
     """
+    if Path(name).expanduser().is_dir():
+        return _dataset(Path(name).expanduser().resolve())
     path = resolve(name, "evals", ".toml", "suite")
     read = to_record(_SuiteFile, read_toml(path), str(path))
     beside = path.parent.parent / "tasks"
@@ -43,6 +45,28 @@ def load_suite(name: str, root: Path | None = None) -> tuple[Suite, dict[str, Ta
     suite = Suite(name=path.stem, digest=digest, description=read.description,
                   train=read.train, val=read.val, test=read.test)  # fmt: skip
     return suite, tasks
+
+
+def _dataset(folder: Path) -> tuple[Suite, dict[str, Task]]:
+    """A folder of task folders, or one task folder. Raises UsageError when a dataset.toml there names other contents."""
+    found = [folder] if (folder / "task.toml").is_file() else sorted(file.parent for file in folder.glob("*/task.toml"))
+    if not found:
+        raise UsageError(f"{folder}: neither a task nor a folder of tasks (there is no task.toml)")
+    tasks = {each.name: load_task(each) for each in found}
+    _check_manifest(folder / "dataset.toml", tasks)
+    digest = digest_json([[name, task.digest] for name, task in tasks.items()])
+    return Suite(name=folder.name, digest=digest, train=tuple(tasks)), tasks
+
+
+def _check_manifest(file: Path, tasks: dict[str, Task]) -> None:
+    """A dataset.toml may pin its tasks; what is here must be what it pins."""
+    if not file.is_file():
+        return
+    digests = {task.digest for task in tasks.values()}
+    for entry in read_toml(file).get("tasks", []):
+        digest = str(entry.get("digest") or "").removeprefix("sha256:")
+        if digest and digest not in digests:
+            raise UsageError(f"{file}: {entry.get('name')}: no task here has the digest that it names ({digest[:12]})")
 
 
 def _disjoint(path: Path, read: _SuiteFile, tasks: dict[str, Task]) -> None:

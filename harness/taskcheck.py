@@ -12,9 +12,10 @@ from typing import Any
 from harness.attackers import ATTACKERS
 from harness.digest import folder_files
 from harness.errors import UsageError
+from harness.foreign import ForeignTrial, combine, resolve, score_of, solution_of
 from harness.instances import Instance, Instances
-from harness.records import Task
-from harness.seams import File, Sandboxes
+from harness.records import Foreign, Step, Task
+from harness.seams import File, Sandbox, Sandboxes
 from harness.trial import task_spec
 from harness.verification import Verdict, close_quietly, collect, verify
 
@@ -41,7 +42,11 @@ class TaskChecker:
         self._slots = asyncio.Semaphore(concurrency)
 
     async def check(self, task: Task, seeds: tuple[int, ...] = SEEDS) -> AsyncIterator[Finding]:
-        """Every finding of one task, as it comes."""
+        """Every finding of one task, as it comes. A foreign task has its solution, and no more is asked of it."""
+        if task.foreign is not None:
+            for what, solved, wanted in (("solution", True, 1.0), ("nothing", False, 0.0)):
+                yield await self._slot(self._foreign(task, task.foreign, what, solved, wanted))
+            return
         folder = task.folder
         jobs: list[Coroutine[Any, Any, Finding]] = []
         if task.seeded:
@@ -64,6 +69,24 @@ class TaskChecker:
     async def _slot(self, job: Coroutine[Any, Any, Finding]) -> Finding:
         async with self._slots:
             return await job
+
+    async def _foreign(self, task: Task, foreign: Foreign, what: str, solved: bool, wanted: float) -> Finding:
+        async def act(step: Step, box: Sandbox, workdir: str) -> bool:
+            if solved:
+                await box.put(solution_of(task, step), "/solution", trusted=True)
+                env = dict(resolve(foreign.solution_env))
+                ran = await box.exec(["bash", "/solution/solve.sh"], cwd=workdir, env=env, time_limit=step.agent_time_limit or 3600.0)  # fmt: skip
+                said.append(ran.output.decode("utf-8", "replace")[-300:])
+            return True
+
+        said: list[str] = []
+        graded = await ForeignTrial(task, self._sandboxes, f"check {task.id}").run(act)
+        rewards = combine(foreign, graded)
+        score = score_of(rewards) if rewards else None
+        detail = f"score {score}" + (f", {graded[-1].problem}" if graded[-1].problem else "")
+        if score != wanted:
+            detail += f"; solution: {''.join(said)[-200:]!r}; verifier: {graded[-1].log[-300:]!r}"
+        return Finding(task.id, None, what, score == wanted, detail)
 
     async def _reproducible(self, task: Task, seed: int) -> Finding:
         first = await Instances(self._sandboxes, None, "").get(task, seed)

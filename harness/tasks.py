@@ -1,135 +1,176 @@
 """Tasks: problem folders in Harbor's format (schema 1.0 to 1.4), read and checked.
 
-What we add lies under [metadata.selfharness] and in environment/build.py; docs/tasks.md describes the folder.
+What we add lies under [metadata.selfharness] and in environment/build.py; docs/tasks.md describes the folder. A folder without
+it that brings an image, a Dockerfile or steps is foreign: it runs under the profile `compat` and keeps Harbor's verifier contract.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
 
 from harness.digest import digest_folder, digest_json, files_of
 from harness.errors import UsageError, did_you_mean
 from harness.paths import shipped
-from harness.records import Task
-from harness.tomlfile import read_toml, to_record
+from harness.records import Foreign, Healthcheck, Kept, Place, Step, Task
+from harness.taskfile import (
+    ArtifactTable,
+    EnvironmentTable,
+    HealthTable,
+    Network,
+    Ours,
+    StepTable,
+    TaskFile,
+    read_task_file,
+)
 
-_CANARY = ("<!-- ", "# canary")
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Loose(BaseModel):
-    """Tables of the format whose other fields this version does not act on; unknown keys are Harbor's business."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class _Ours(_Table):
-    family: str = ""
-    tier: Literal["E", "M", "H"] = "M"
-    traps: tuple[str, ...] = ()
-
-
-class _Metadata(_Loose):
-    selfharness: _Ours = _Ours()
-
-
-class _Name(_Loose):
-    name: str = ""
-    description: str = ""
-
-
-class _Agent(_Loose):
-    timeout_sec: float | None = Field(default=None, gt=0)
-
-
-class _Verifier(_Loose):
-    timeout_sec: float = Field(default=600.0, gt=0)
-    environment_mode: Literal["shared", "separate"] | None = None
-
-
-class _Environment(_Loose):
-    network_mode: Literal["public", "no-network", "allowlist"] = "public"
-    os: Literal["linux", "windows"] = "linux"
-    workdir: str = "/app"
-    cpus: float = 1.0
-    memory_mb: int = Field(default=512, ge=16)
-    gpus: int | None = None
-
-
-class _TaskFile(_Loose):
-    schema_version: str = "1.4"
-    artifacts: tuple[str, ...] = ("/app",)
-    task: _Name = _Name()
-    metadata: _Metadata = _Metadata()
-    agent: _Agent = _Agent()
-    verifier: _Verifier = _Verifier()
-    environment: _Environment = _Environment()
-    steps: tuple[dict[str, Any], ...] = ()
+_CANARY = re.compile(r"(<!--.*canary.*-->|#.*canary.*)", re.IGNORECASE)
+PUBLISHED = "/logs/artifacts"
+"""What Harbor always collects."""
 
 
 def load_task(folder: Path) -> Task:
     """Read one task folder. Raises UsageError for what is missing, malformed or asks for what this version lacks."""
-    file = folder / "task.toml"
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such task folder")
-    read = to_record(_TaskFile, read_toml(file), str(file))
-    _refuse(read, file)
-    for needed in ("instruction.md", "tests/test.sh"):
+    read = read_task_file(folder)
+    foreign = _foreign(read, folder) if _is_foreign(read, folder) else None
+    if foreign is None and read.environment.network_mode != "no-network":
+        raise UsageError(f"{folder}/task.toml: environment.network_mode = {read.environment.network_mode}: tasks without an image of "
+                         "their own run with no-network")  # fmt: skip
+    for needed in () if foreign is not None else ("instruction.md", "tests/test.sh"):
         if not (folder / needed).is_file():
             raise UsageError(f"{folder}: {needed} is missing; docs/tasks.md describes the folder")
     paths = files_of(folder)
+    digest = digest_folder(folder, paths)
     agent = [p for p in paths if p.parts[0] == "environment" or p.name == "instruction.md" and len(p.parts) == 1]
     tests = [p for p in paths if p.parts[0] == "tests"]
-    environment = read.environment.model_dump(mode="json")
-    ours = read.metadata.selfharness
+    environment = read.environment.model_dump(mode="json", exclude_defaults=True)
+    ours = read.metadata.selfharness or Ours()
     return Task(
         id=folder.name,
         kind=folder.parent.name,
         family=ours.family or folder.name,
-        digest=digest_folder(folder, paths),
-        agent_digest=digest_json([digest_folder(folder, agent), environment, read.agent.timeout_sec]),
+        digest=digest,
+        # What is verified may decide whether a later step is run: a foreign task is one thing.
+        agent_digest=digest
+        if foreign
+        else digest_json([digest_folder(folder, agent), environment, read.agent.timeout_sec]),
         grading_digest=digest_json([digest_folder(folder, tests), read.verifier.model_dump(mode="json")]),
         description=read.task.description,
         tier=ours.tier,
         traps=ours.traps,
-        instruction=_instruction(folder / "instruction.md"),
-        workdir=read.environment.workdir,
-        artifacts=read.artifacts,
+        instruction=foreign.steps[0].instruction if foreign else _instruction(folder / "instruction.md"),
+        workdir=read.environment.workdir or ("" if foreign else "/app"),
+        artifacts=tuple(item.source for item in read.artifacts) if read.artifacts else ("/app",),
         agent_time_limit=read.agent.timeout_sec,
         verifier_time_limit=read.verifier.timeout_sec,
-        cpus=read.environment.cpus,
-        memory_mb=read.environment.memory_mb,
+        cpus=read.environment.cpus or 1.0,
+        memory_mb=read.environment.memory_mb or 512,
         network_mode=read.environment.network_mode,
-        seeded=(folder / "environment" / "build.py").is_file(),
+        seeded=foreign is None and (folder / "environment" / "build.py").is_file(),
+        foreign=foreign,
         folder=folder,
     )
 
 
-def _refuse(read: _TaskFile, file: Path) -> None:
-    """Ask for nothing silently weakened: what this version cannot give is refused by name."""
-    if read.schema_version not in ("1.0", "1.1", "1.2", "1.3", "1.4"):
-        raise UsageError(f'{file}: schema_version "{read.schema_version}": this version reads 1.0 to 1.4')
-    wants = {
-        "steps": bool(read.steps),
-        "environment.os = windows": read.environment.os == "windows",
-        "environment.gpus": bool(read.environment.gpus),
-        f"environment.network_mode = {read.environment.network_mode}": read.environment.network_mode != "no-network",
-    }
-    for what, asked in wants.items():
-        if asked:
-            raise UsageError(f"{file}: {what}: this version cannot give that to a task; tasks here run with no-network")
+def _is_foreign(read: TaskFile, folder: Path) -> bool:
+    image = read.environment.docker_image or (folder / "environment" / "Dockerfile").is_file()
+    return read.metadata.selfharness is None and bool(image or read.steps)
+
+
+def _foreign(read: TaskFile, folder: Path) -> Foreign:
+    """Everything that Harbor would do with this folder, step by step."""
+    tables = read.steps or (None,)
+    return Foreign(
+        place=_place(read.environment, folder, "environment"),
+        steps=tuple(_step(read, table, folder) for table in tables),
+        strategy=read.multi_step_reward_strategy,
+        solution_env=_pairs(read.solution.env),
+    )
+
+
+def _place(table: EnvironmentTable, folder: Path, build: str) -> Place:
+    return Place(
+        image=table.docker_image,
+        build=build if (folder / build / "Dockerfile").is_file() else "",
+        workdir=table.workdir or "", env=_pairs(table.env), network=_network(table.network_mode),
+        cpus=table.cpus or 2.0, memory_mb=table.memory_mb or 2048, disk_mb=table.storage_mb or 4096,
+        healthcheck=_health(table.healthcheck),
+    )  # fmt: skip
+
+
+def _step(read: TaskFile, table: StepTable | None, folder: Path) -> Step:
+    """A step with what it does not say itself taken from the task; without steps, the task as one step."""
+    own = table or StepTable(name="task")
+    name = table.name if table is not None else ""
+    below = folder / "steps" / name if name else folder
+    tested = any((place / "tests" / "test.sh").is_file() for place in (below, folder))
+    verifier, whole = own.verifier, read.verifier
+    separate = (verifier.mode or whole.mode or "shared") == "separate"
+    place_table = verifier.environment or whole.environment
+    built = f"steps/{name}/tests" if name and (below / "tests" / "Dockerfile").is_file() else "tests"
+    image_of_tests = separate and (folder / built / "Dockerfile").is_file()
+    baked = image_of_tests or bool(separate and place_table is not None and place_table.docker_image)
+    if not (below / "instruction.md").is_file():
+        raise UsageError(f"{below}: instruction.md is missing; docs/tasks.md describes the folder")
+    if not tested and not baked:
+        raise UsageError(f"{below}: tests/test.sh is missing; docs/tasks.md describes the folder")
+    place = None
+    if separate:
+        place = _place(place_table or read.environment, folder, built if image_of_tests else "environment")
+    network: Network = own.agent.network_mode or read.agent.network_mode or read.environment.network_mode
+    checked: Network = verifier.network_mode or whole.network_mode or (place_table or read.environment).network_mode
+    user = own.agent.user if own.agent.user is not None else read.agent.user
+    verifier_user = verifier.user if verifier.user is not None else whole.user
+    kept = [_kept(item) for item in (*(read.artifacts or ()), *own.artifacts)]
+    return Step(
+        name=name,
+        instruction=_instruction(below / "instruction.md"),
+        agent_time_limit=own.agent.timeout_sec or read.agent.timeout_sec,
+        user=None if user is None else str(user),
+        network=_network(network),
+        healthcheck=_health(own.healthcheck),
+        artifacts=tuple(kept) if any(item.source == PUBLISHED for item in kept) else (*kept, Kept(source=PUBLISHED)),
+        collect=tuple((hook.command, hook.timeout_sec) for hook in (*whole.collect, *verifier.collect)),
+        verifier_place=place,
+        verifier_baked=baked,
+        verifier_network=_network(checked),
+        verifier_time_limit=verifier.timeout_sec or whole.timeout_sec,
+        verifier_user=None if verifier_user is None else str(verifier_user),
+        verifier_env=_pairs({**whole.env, **verifier.env}),
+        min_reward=_minimum(own.min_reward),
+    )
+
+
+def _minimum(given: float | Mapping[str, float] | None) -> tuple[tuple[str, float], ...]:
+    if given is None:
+        return ()
+    return tuple(given.items()) if isinstance(given, Mapping) else (("reward", float(given)),)
+
+
+def _kept(table: ArtifactTable) -> Kept:
+    return Kept(source=table.source.rstrip("/") or "/", exclude=table.exclude)
+
+
+def _health(table: HealthTable | None) -> Healthcheck | None:
+    return None if table is None else Healthcheck(**table.model_dump())
+
+
+def _network(mode: Network) -> Literal["none", "public"]:
+    return "none" if mode == "no-network" else "public"
+
+
+def _pairs(table: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(table.items()))
 
 
 def _instruction(path: Path) -> str:
     """The instruction without leading canary comments (Harbor strips them before the agent sees the text)."""
     lines = path.read_text("utf-8").splitlines(keepends=True)
-    while lines and lines[0].lower().startswith(_CANARY):
+    while lines and _CANARY.fullmatch(lines[0].strip()):
         lines.pop(0)
     return "".join(lines).strip() + "\n"
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from harness.broker import Gateway
 from harness.draws import sampling_seed
 from harness.errors import InfraError, SandboxFault, UsageError
+from harness.foreign import ForeignTrial, Graded, as_json, combine, score_of
 from harness.instances import Instance, Instances
 from harness.programs import mounts_of
-from harness.records import Grade, Limits, Origin, Outcome, Task, Trial, TrialSpec, Usage
+from harness.records import Check, Foreign, Grade, Limits, Origin, Outcome, Step, Task, Trial, TrialSpec, Usage
 from harness.runs import write_atomic
 from harness.scaffold import Scaffold
 from harness.seams import Sandbox, Sandboxes, SandboxSpec
-from harness.session import SessionResult, home_spec, run_session
+from harness.session import SessionResult, home_spec, lowered, run_session, together
 from harness.trajectory import Trajectory
 from harness.trialstore import Collected, Measured
 from harness.verification import artifacts_of, close_quietly, collect, verifier_spec, verify
@@ -108,8 +109,10 @@ class TrialEngine:
     async def _once(
         self, spec: TrialSpec, task: Task, scaffold: Scaffold, number: int, evidence: dict[str, bytes]
     ) -> tuple[Trial, Collected | None]:
-        instance = await self._instances.get(task, spec.seed)
         label = f"{spec.key} try {number}"
+        if task.foreign is not None:
+            return await self._foreign(spec, task, scaffold, label, evidence), None
+        instance = await self._instances.get(task, spec.seed)
         task_box, home, fresh = await self._start(task, scaffold, label)
         try:
             await task_box.put(instance.files, task.workdir)
@@ -142,6 +145,48 @@ class TrialEngine:
             raise failed[0]
         return running[0], running[2] if len(running) > 2 else None, running[1]
 
+    async def _foreign(
+        self, spec: TrialSpec, task: Task, scaffold: Scaffold, label: str, evidence: dict[str, bytes]
+    ) -> Trial:
+        """A task as others write them; its sessions share the limits of the trial."""
+        assert task.foreign is not None
+        mounts = await mounts_of(scaffold, self._sandboxes) if scaffold.placement == "task" else ()
+        flow = ForeignTrial(task, self._sandboxes, label, mounts)
+        sessions: list[SessionResult] = []
+
+        async def act(step: Step, box: Sandbox, workdir: str) -> bool:
+            now = task.model_copy(update={"instruction": step.instruction, "workdir": workdir,
+                                          "agent_time_limit": step.agent_time_limit})  # fmt: skip
+            trajectory = Trajectory(f"scaffold-{scaffold.digest[:12]}", "1", self._settings.model_name)
+            session = await self._session(spec, now, scaffold, box, None, trajectory, together(sessions))
+            sessions.append(session)
+            name = f"steps/{step.name}/trajectory.json" if step.name else "trajectory.json"
+            evidence[name] = trajectory.encoded(f"{spec.key}/{step.name}".rstrip("/"), {"ended": session.ended})
+            self._write(spec.key, name, evidence[name])
+            if session.ended == "infra":
+                raise session.fault if isinstance(session.fault, InfraError) else InfraError(session.detail)
+            return session.ended in ("exited", "limit")
+
+        graded = await flow.run(act)
+        evidence["verifier.json"] = as_json(graded)
+        self._write(spec.key, "verifier.json", evidence["verifier.json"])
+        trial = self._judged(spec, task.foreign, sessions, graded)
+        return trial.model_copy(update={"isolation": max(trial.isolation, task.foreign.grade)})
+
+    def _judged(self, spec: TrialSpec, foreign: Foreign, sessions: list[SessionResult], graded: list[Graded]) -> Trial:
+        session = together(sessions)
+        assert session is not None
+        if session.ended == "cancelled":
+            return self._trial(spec, "cancelled", None, session)
+        if session.ended in ("agent_error", "time_up"):
+            return self._trial(spec, "agent_error" if session.ended == "agent_error" else "time_up", 0.0, session)
+        rewards = combine(foreign, graded)
+        if rewards is None or graded[-1].rewards is None:
+            return self._trial(spec, "task_error", None, session, graded[-1].problem)
+        checks = tuple(Check(name=f"{each.step}/{key}".lstrip("/"), passed=value >= 1.0)
+                       for each in graded for key, value in (each.rewards or {}).items())  # fmt: skip
+        return self._trial(spec, "scored", score_of(rewards), session).model_copy(update={"checks": checks})
+
     async def _session(
         self,
         spec: TrialSpec,
@@ -150,8 +195,10 @@ class TrialEngine:
         task_box: Sandbox,
         home: Sandbox | None,
         trajectory: Trajectory,
+        before: SessionResult | None = None,
     ) -> SessionResult:
-        limits = self._settings.limits
+        """One session; `before` is what earlier steps of the same trial have used of its limits."""
+        limits = self._settings.limits if before is None else lowered(self._settings.limits, before)
         if task.agent_time_limit is not None:
             limits = limits.model_copy(update={"time_limit": min(limits.time_limit, task.agent_time_limit)})
         return await run_session(

@@ -127,9 +127,14 @@ def trial_store() -> TrialStore | None:
     return TrialStore(cache_root() / "trials", int(given) << 20) if int(given) else None
 
 
+def wanted_grade(experiment: Experiment) -> Grade:
+    """The weakest isolation that the experiment accepts: by default A for live models, B for simulated ones."""
+    return experiment.sandbox.min_grade or ("B" if is_simulated(experiment) else "A")
+
+
 def check_grade(experiment: Experiment, capabilities: Capabilities) -> None:
-    """Refuse weaker isolation than the experiment asks for: by default A for live models, B for simulated ones."""
-    wanted: Grade = experiment.sandbox.min_grade or ("B" if is_simulated(experiment) else "A")
+    """Refuse weaker isolation than the experiment asks for."""
+    wanted = wanted_grade(experiment)
     if capabilities.grade > wanted:
         notes = "; ".join(capabilities.notes[:2])
         raise MachineError(
@@ -138,16 +143,22 @@ def check_grade(experiment: Experiment, capabilities: Capabilities) -> None:
         )
 
 
-def check_placement(experiment: Experiment, scaffold: Scaffold) -> None:
-    """Refuse a program in the task's sandbox where grade A is wanted: there it shares the user of the task's commands."""
-    if (
-        scaffold.placement == "task"
-        and (experiment.sandbox.min_grade or ("B" if is_simulated(experiment) else "A")) == "A"
-    ):
-        raise MachineError(
-            'the scaffold\'s placement is "task", which is isolation grade B, and A is wanted\n'
-            "to accept it: --set sandbox.min_grade=B"
-        )
+def check_placement(experiment: Experiment, scaffold: Scaffold, tasks: Mapping[str, Task]) -> None:
+    """Refuse what lowers the grade below the one that is wanted: a program in the task's sandbox, where it shares the user of
+    the task's commands (B), and foreign tasks, with their image's user (B) and the network that they declare (C)."""
+    wanted = wanted_grade(experiment)
+    lowered: dict[str, Grade] = {}
+    if scaffold.placement == "task":
+        lowered['the scaffold\'s placement is "task"'] = "B"
+    for name, task in tasks.items():
+        if task.foreign is not None:
+            lowered[
+                f"task {name} runs in an image of its own" + (", with a network" if task.foreign.grade == "C" else "")
+            ] = task.foreign.grade
+    worst = max(lowered, key=lambda what: lowered[what], default="")
+    if worst and lowered[worst] > wanted:
+        raise MachineError(f"{worst}, which is isolation grade {lowered[worst]}, and {wanted} is wanted\n"
+                           f"to accept it: --set sandbox.min_grade={lowered[worst]}")  # fmt: skip
 
 
 def is_simulated(experiment: Experiment) -> bool:
@@ -219,7 +230,7 @@ async def build_loop(
     suite, tasks = load_suite(experiment.suite.name)
     seed = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
     check_treatment(seed, seed, experiment.limits)
-    check_placement(experiment, seed)
+    check_placement(experiment, seed, tasks)
     machine = await open_machine(experiment, archive)
     try:
         lock = make_lock(experiment, suite, tasks, seed, machine)
@@ -293,7 +304,7 @@ def _effects(
     notes = NoteKeeper(paths, machine.gateway, experiment.proposer.model, experiment.seed)
     return Effects(
         run_trial=run_trial,
-        executor=LocalExecutor(experiment.sandbox.concurrency),
+        executor=LocalExecutor(experiment.sandbox.concurrency, machine.gateway.capacity),
         proposer=build_proposer(
             experiment.proposer, machine.sandboxes, machine.gateway, paths, helper, experiment.limits
         ),

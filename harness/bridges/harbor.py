@@ -128,7 +128,7 @@ class EnvironmentSandbox:
             raise SandboxFault(f"Harbor's environment: {type(fault).__name__}: {fault}") from None
         return _result(ran, max_output, split_streams)
 
-    async def put(self, files: Files, dest: str) -> None:
+    async def put(self, files: Files, dest: str, *, trusted: bool = False) -> None:
         raise MachineError("a Harbor environment is written to by commands only")
 
     async def get(self, root: str, *, limits: GetLimits | None = None) -> dict[str, File]:

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f"harness.cli.{verb}")
     parser = _Parser(prog=f"harness {verb}", description=VERBS[verb])
     module.add_arguments(parser)
-    return _call(module, parser.parse_args(rest))
+    return _call(module, parser.parse_intermixed_args(rest))
 
 
 def _overview() -> str:

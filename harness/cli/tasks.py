@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from harness.cli.reading import as_json, print_json
 from harness.errors import ThresholdError
@@ -14,23 +16,29 @@ from harness.records import Task
 from harness.render import table
 from harness.sandboxes import choose_provider
 from harness.sandboxes.cache import cache_root
+from harness.suites import load_suite
 from harness.taskcheck import SEEDS, Finding, TaskChecker
 from harness.tasks import load_tasks, task_folders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "check"))
-    parser.add_argument("ids", nargs="*", metavar="ID", help="task ids; without any, all")
+    parser.add_argument(
+        "ids", nargs="*", metavar="TASK", help="ids, task folders, or folders of tasks; without any, all shipped"
+    )
     parser.add_argument("-n", "--concurrency", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many seeds, from 0")
     parser.add_argument("--sandbox", choices=("auto", "docker", "bwrap"), default="auto", help="where to try them")
     parser.add_argument("--image", help="docker: the default image, as sandbox.image")
+    parser.add_argument(
+        "--images", action="append", default=[], metavar="NAME=OTHER", help="docker: as [sandbox.images]"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="print every finding, not only the bad ones")
     as_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    tasks = load_tasks(tuple(arguments.ids) or tuple(task_folders()))
+    tasks = _chosen(arguments.ids)
     if arguments.action == "check":
         return asyncio.run(_check(arguments, list(tasks.values())))
     if arguments.json:
@@ -40,8 +48,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _chosen(names: Sequence[str]) -> dict[str, Task]:
+    """Tasks by shipped id, by folder, or all of a folder of tasks."""
+    found: dict[str, Task] = {}
+    for name in names or tuple(task_folders()):
+        found.update(load_suite(name)[1] if Path(name).is_dir() else load_tasks((name,)))
+    return found
+
+
 async def _check(arguments: argparse.Namespace, tasks: list[Task]) -> int:
-    sandboxes = await choose_provider(arguments.sandbox, image=arguments.image, concurrency=arguments.concurrency)
+    images = dict(pair.split("=", 1) for pair in arguments.images if "=" in pair)
+    sandboxes = await choose_provider(
+        arguments.sandbox, image=arguments.image, images=images, concurrency=arguments.concurrency
+    )
     findings: list[Finding] = []
     try:
         instances = Instances(sandboxes, cache_root(), await sandboxes.digest())

@@ -69,6 +69,10 @@ class ModelGateway:
     def aliases(self) -> tuple[str, ...]:
         return tuple(self._routes)
 
+    def capacity(self) -> int:
+        """Calls that the models let through at once now: what more trials would wait for."""
+        return sum(int(limiter.limit) for limiter in {id(r.limiter): r.limiter for r in self._routes.values()}.values())
+
     async def complete(self, call: ModelCall) -> ModelReply:
         """Answer one call within its deadline."""
         route = self._validate(call)

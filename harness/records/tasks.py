@@ -7,7 +7,81 @@ from typing import Literal
 
 from pydantic import Field
 
-from harness.records.base import Record, Split
+from harness.records.base import Grade, Record, Split
+
+
+class Healthcheck(Record):
+    """Of a container, as Docker's HEALTHCHECK: all times in seconds."""
+
+    command: str
+    interval_sec: float = 5.0
+    timeout_sec: float = 30.0
+    start_period_sec: float = 0.0
+    start_interval_sec: float = 5.0
+    retries: int = 3
+
+
+class Place(Record):
+    """A container that a foreign task declares. `env` holds templates; they are filled in when it is started."""
+
+    image: str | None = None
+    build: str = ""
+    """A folder with a Dockerfile, below the task's: what there is without an image, or where the image cannot be had."""
+    workdir: str = ""
+    """'' is the image's own."""
+    env: tuple[tuple[str, str], ...] = ()
+    network: Literal["none", "public"] = "public"
+    cpus: float = 2.0
+    memory_mb: int = 2048
+    disk_mb: int = 4096
+    healthcheck: Healthcheck | None = None
+
+
+class Kept(Record):
+    """An artefact: a file or folder of the container, and name patterns below it that are left out."""
+
+    source: str
+    exclude: tuple[str, ...] = ()
+
+
+class Step(Record):
+    """One instruction of a foreign task and how what came of it is verified. A task without steps has one, named ''."""
+
+    name: str = ""
+    instruction: str
+    agent_time_limit: float | None = None
+    user: str | None = None
+    network: Literal["none", "public"] = "public"
+    healthcheck: Healthcheck | None = None
+    artifacts: tuple[Kept, ...] = ()
+    collect: tuple[tuple[str, float], ...] = ()
+    """Commands, with their time limits, run after the agent and before the artefacts are taken."""
+    verifier_place: Place | None = None
+    """The fresh container of a separate verifier; None verifies in a copy of the agent's (shared)."""
+    verifier_baked: bool = False
+    """Whether the tests are in the verifier's image."""
+    verifier_network: Literal["none", "public"] = "public"
+    verifier_time_limit: float = 600.0
+    verifier_user: str | None = None
+    verifier_env: tuple[tuple[str, str], ...] = ()
+    min_reward: tuple[tuple[str, float], ...] = ()
+    """Rewards below which no later step is run."""
+
+
+class Foreign(Record):
+    """A task as others write them: its own image, and Harbor's verifier contract in place of ours."""
+
+    place: Place
+    steps: tuple[Step, ...]
+    strategy: Literal["mean", "final"] = "mean"
+    """How the rewards of the steps make one."""
+    solution_env: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def grade(self) -> Grade:
+        """The isolation that is left: an image's user and a writable root cost A, a network costs B."""
+        public = any("public" in (step.network, step.verifier_network) for step in self.steps)
+        return "C" if public else "B"
 
 
 class Task(Record):
@@ -35,6 +109,7 @@ class Task(Record):
     network_mode: Literal["no-network", "public", "allowlist"] = "no-network"
     seeded: bool = True
     """Whether environment/build.py makes an instance per seed; else every seed is the checked-in one."""
+    foreign: Foreign | None = None
     folder: Path = Field(exclude=True, repr=False)
 
 

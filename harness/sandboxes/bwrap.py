@@ -61,7 +61,7 @@ class BwrapSandboxes:
 
     async def start(self, spec: SandboxSpec) -> Sandbox:
         """A running sandbox. Raises MachineError when this machine cannot run bubblewrap, SandboxFault otherwise."""
-        if spec.image or spec.profile != "hardened":
+        if spec.image or spec.build or spec.profile != "hardened":
             raise MachineError(
                 f"bwrap: cannot give image {spec.image!r} with profile {spec.profile!r}\n"
                 "a task that needs its own image needs the docker provider"
@@ -90,6 +90,9 @@ class BwrapSandboxes:
                 raise
         self._live.add(sandbox)
         return sandbox
+
+    async def drop(self, image: str) -> None:
+        """There are no images here."""
 
     async def reap(self) -> int:
         """Remove what crashed runs left: control groups and processes of slots that have no owner any more."""

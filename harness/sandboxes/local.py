@@ -73,6 +73,9 @@ class LocalSandboxes:
             raise
         return sandbox
 
+    async def drop(self, image: str) -> None:
+        """There are no images here."""
+
     async def reap(self) -> int:
         """Nothing is known of folders that crashed runs left; the system's own cleaning of /tmp takes them."""
         return 0

@@ -123,10 +123,7 @@ class ProcessSandbox:
         )
 
     async def put(self, files: Files, dest: str, *, trusted: bool = False) -> None:
-        """Batched; a large file goes in pieces. Raises SandboxFault (client.Refused with errno where the kernel said no).
-
-        `trusted` is for providers: the files belong to the agent, and `dest` must be a folder that only it can write.
-        """
+        """Batched; a large file goes in pieces. Raises SandboxFault (client.Refused with errno where the kernel said no)."""
         listing: list[tuple[str, int, bool, bool]] = []
         batch = bytearray()
         for path, data, executable, append in _pieces(files):

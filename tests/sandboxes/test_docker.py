@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness.errors import MachineError, SandboxFault
+from harness.errors import ImageFault, MachineError, SandboxFault
 from harness.sandboxes.docker.images import pack
 from harness.sandboxes.docker.owner import DEADLINE, OWNER, is_left_over, labels
 from harness.sandboxes.docker.provider import DockerSandboxes
@@ -184,7 +184,7 @@ def test_a_hardened_sandbox_of_an_image_shows_what_its_folder_held(foreign):
 
 
 def test_an_image_that_cannot_be_had_says_what_to_do():
-    with pytest.raises(MachineError, match=r"docker pull no/such:image|\[sandbox.images\]"):
+    with pytest.raises(ImageFault, match=r"docker pull no/such:image|\[sandbox.images\]"):  # of one task: others go on
         sh("true", COMPAT.model_copy(update={"image": "no/such:image"}))
     with pytest.raises(MachineError, match="sandbox.image"):
         asyncio.run(DockerSandboxes(warm=0, progress=lambda line: None, images={}).digest())

@@ -78,6 +78,15 @@ class Images:
         """Use a completed image from now on."""
         self._found[self.mapping.get(name, name)] = image
 
+    def completed(self, image: str, by: Image) -> None:
+        """Use `by` for every name of this image from now on."""
+        for name in [name for name, known in self._found.items() if known.id == image]:
+            self._found[name] = by
+
+    def forget(self, image: str) -> None:
+        """An image that is being removed."""
+        self._found.pop(image, None)
+
     async def _inspect(self, name: str) -> dict[str, object] | None:
         try:
             return dict(await self._engine.call("inspect_image", name))

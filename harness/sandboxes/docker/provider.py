@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import MachineError, SandboxFault
+from harness.errors import ImageFault, MachineError, SandboxFault
 from harness.sandboxes.client import Client
 from harness.sandboxes.docker import portable, settings
 from harness.sandboxes.docker.attach import MuxReader
@@ -67,6 +67,8 @@ class DockerSandboxes:
         self._live: set[ProcessSandbox] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._snapshots: set[str] = set()
+        self._absent: set[str] = set()
+        """Images that could not be had and are built instead."""
         self._laid: dict[tuple[str, str], dict[str, File]] = {}
         self._pool = WarmPool(self._launch, concurrency if warm is None else warm)
 
@@ -118,12 +120,16 @@ class DockerSandboxes:
         """A running sandbox. Raises MachineError for what this engine cannot give, SandboxFault otherwise."""
         if spec.profile == "hardened" and (spec.network != "none" or spec.user is not None):
             raise MachineError("docker: profile hardened has no network and no user of the image's\nuse profile compat")
+        if spec.profile == "hardened" and spec.env:
+            raise MachineError("docker: profile hardened has no variables of a task's\nuse profile compat")
+        if spec.image in self._snapshots:
+            return await self._launch(spec, [(Path(m.source), m.target) for m in spec.mounts])
         found = [identity(Path(mount.source)) for mount in spec.mounts]
         return await self._pool.take(spec, [(Path(m.source), m.target) for m in spec.mounts], repr(found))
 
     async def _launch(self, spec: SandboxSpec, mounts: list[tuple[Path, str]]) -> ProcessSandbox:
         slots = await self._open()
-        image = await self.prepare() if spec.image is None else await self.images.find(spec.image)
+        image = await self._image(spec)
         large = [mount for mount in mounts if await asyncio.to_thread(portable.size_of, mount[0]) > COPIED]
         for source, target in large:
             image = await self.images.with_folder(image, source, target)
@@ -141,15 +147,53 @@ class DockerSandboxes:
             raise
         return sandbox
 
+    async def _image(self, spec: SandboxSpec) -> Image:
+        """What this sandbox runs on. Raises ImageFault for an image that only this spec asks for."""
+        if spec.image is None and spec.build is None:
+            return await self.prepare()
+        try:
+            if spec.image is not None and spec.image not in self._absent:
+                return await self.images.find(spec.image, pull=self._pull)
+        except MachineError as error:
+            if spec.build is None:
+                raise ImageFault(str(error)) from None
+            self._absent.add(spec.image or "")
+            _say(f"docker: {spec.image} cannot be had; building {spec.build}")
+        try:
+            return await self.images.build(Path(spec.build or ""))
+        except MachineError as error:
+            raise ImageFault(str(error)) from None
+
+    async def drop(self, image: str) -> None:
+        """In the background: a container that was just closed may hold it for a moment. What fails waits for close()."""
+        self.images.forget(image)
+        task = asyncio.create_task(self._drop(image))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _drop(self, image: str) -> None:
+        for _ in range(50):
+            try:
+                await self._engine.call("remove_image", image)
+            except Refused as error:
+                if error.status == 409:
+                    await asyncio.sleep(BURIAL)
+                    continue
+            except SandboxFault:
+                return
+            self._snapshots.discard(image)
+            return
+
     async def _start_with_python(self, spec: SandboxSpec, image: Image, slots: Slots) -> DockerSandbox:
         """Start on an image, after adding a Python for the agent if it turns out to have none."""
         try:
             return await self._start(spec, image, slots)
         except _NoPython:
-            if spec.image is None:
+            if spec.image is None and spec.build is None:
                 raise
+        known = image.id
         image = await self.images.with_python(image, self._harvest)
-        self.images.replace(spec.image, image)
+        self.images.completed(known, image)
         return await self._start(spec, image, slots)
 
     async def _harvest(self) -> dict[str, File]:

@@ -120,4 +120,4 @@ def environment(spec: SandboxSpec, image: Image) -> dict[str, str]:
         if image.runtime:
             found["PATH"] = "/opt/runtime/bin:" + found["PATH"].removeprefix("/opt/runtime/bin:")
         found |= {"HOME": "/tmp", "TMPDIR": "/tmp", "USER": "agent", "PYTHONDONTWRITEBYTECODE": "1"}
-    return found
+    return found | dict(spec.env)
