@@ -1,11 +1,12 @@
-"""An evaluation as a JUnit file: one suite per task, one case per unit and attempt. A fault of infrastructure is an error."""
+"""An evaluation as a JUnit file: one suite per task, one case per unit and attempt. A fault of infrastructure is an error;
+what fails in quarantine is skipped."""
 
 from __future__ import annotations
 
 from typing import Protocol
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from harness.records import Trial
+from harness.records import Trial, Unit
 from harness.render import by_task
 
 
@@ -16,21 +17,33 @@ class _Evaluated(Protocol):
     @property
     def trials(self) -> tuple[Trial, ...]: ...
 
+    @property
+    def quarantine(self) -> tuple[str, ...]: ...
+
+    @property
+    def rerun(self) -> dict[Unit, int]: ...
+
 
 def junit_xml(found: _Evaluated) -> str:
     """The document as text."""
     root = Element("testsuites", name=found.scaffold)
     for task, trials in by_task(found.trials).items():
+        aside = task in found.quarantine
         suite = SubElement(root, "testsuite", name=task, tests=str(len(trials)),
-                           failures=str(sum(t.counts and not t.passed for t in trials)),
-                           errors=str(sum(not t.counts for t in trials)))  # fmt: skip
+                           failures=str(sum(t.counts and not t.passed and not aside for t in trials)),
+                           errors=str(sum(not t.counts and not aside for t in trials)),
+                           skipped=str(aside * sum(not t.passed for t in trials)))  # fmt: skip
         for t in trials:
             case = SubElement(
                 suite, "testcase", classname=task, name=f"{t.spec.seed}-{t.spec.attempt}", time=f"{t.wall_s:.3f}"
             )
             failed = ", ".join(c.name for c in t.checks if not c.passed)
-            if not t.counts:
+            if aside and not t.passed:
+                SubElement(case, "skipped", message=f"quarantine: {failed or t.detail or t.outcome}")
+            elif not t.counts:
                 SubElement(case, "error", type=t.outcome, message=t.detail)
             elif not t.passed:
                 SubElement(case, "failure", type=t.outcome, message=failed or t.detail)
+            if t.spec.unit in found.rerun:
+                SubElement(case, "system-out").text = f"must_pass: {found.rerun[t.spec.unit]} fresh re-runs passed"
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode") + "\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.errors import UsageError
+from harness.errors import UsageError, did_you_mean
 from harness.hashing import digest_json
 from harness.paths import resolve
 from harness.records import Suite, Task
@@ -21,6 +21,8 @@ class _SuiteFile(BaseModel):
     train: tuple[str, ...] = ()
     val: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    must_pass: tuple[str, ...] = ()
+    quarantine: tuple[str, ...] = ()
 
 
 def load_suite(name: str, root: Path | None = None) -> tuple[Suite, dict[str, Task]]:
@@ -39,12 +41,26 @@ def load_suite(name: str, root: Path | None = None) -> tuple[Suite, dict[str, Ta
         raise UsageError(f"{path}: no tasks; fill train, val or test")
     tasks = load_tasks(tuple(dict.fromkeys(ids)), root or (beside if beside.is_dir() else None))
     _disjoint(path, read, tasks)
+    _known(path, read, ids)
     digest = digest_json(
         {split: [[i, tasks[i].digest] for i in getattr(read, split)] for split in ("train", "val", "test")}
+        | ({"quarantine": sorted(read.quarantine)} if read.quarantine else {})
     )
     suite = Suite(name=path.stem, digest=digest, description=read.description,
-                  train=read.train, val=read.val, test=read.test)  # fmt: skip
+                  train=read.train, val=read.val, test=read.test, must_pass=read.must_pass, quarantine=read.quarantine)  # fmt: skip
     return suite, tasks
+
+
+def _known(path: Path, read: _SuiteFile, ids: tuple[str, ...]) -> None:
+    """must_pass and quarantine name tasks of the suite, and no task is in both."""
+    for key in ("must_pass", "quarantine"):
+        for name in getattr(read, key):
+            if name not in ids:
+                raise UsageError(f'{path}: {key}: "{name}" is not in the suite{did_you_mean(name, list(ids))}')
+    for name in set(read.must_pass) & set(read.quarantine):
+        raise UsageError(
+            f'{path}: "{name}" is in both must_pass and quarantine; one says that it decides, the other that it does not'
+        )
 
 
 def _dataset(folder: Path) -> tuple[Suite, dict[str, Task]]:

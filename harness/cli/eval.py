@@ -1,27 +1,32 @@
-"""harness eval: score one scaffold on one suite; a threshold makes it a test for CI."""
+"""harness eval: score one scaffold on one suite; thresholds make it a test for CI."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from harness.baselines import Comparison, compare, read_baseline, write_baseline
+from harness.cli.eval_report import comparison_line, json_of, markdown, text_of
 from harness.cli.reading import as_json, print_json
 from harness.config import to_experiment
 from harness.errors import InfraError, ThresholdError, UsageError
 from harness.evaluation import Evaluation, evaluate, plan
 from harness.junit import junit_xml
 from harness.records import Trial
-from harness.render import by_task, failed_checks, score, table
+from harness.render import score
 from harness.runs import write_atomic
 from harness.suites import load_suite
+
+CAPS = ("usd", "tokens", "trials", "hours")
+COVERED = 0.95
+"""The share of planned trials with a score below which nothing is concluded."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scaffold", help="a folder, or a shipped scaffold (plain)")
-    parser.add_argument("suite", help="a suite file, or a shipped suite (smoke, demo)")
+    parser.add_argument("suite", help="a suite file, a folder of Harbor tasks, or a shipped suite (smoke, demo)")
     parser.add_argument("-m", "--model", default="simulated/medium")
     parser.add_argument("--api-base", help="for a compatible server")
     parser.add_argument("-n", "--concurrency", type=int, default=2)
@@ -36,39 +41,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="exit 4 when it is worse than this beyond noise")
     parser.add_argument("--update-baseline", type=Path, metavar="FILE", help="keep this evaluation as a baseline")
     parser.add_argument("--min-score", type=float, help="exit 4 below it")
+    parser.add_argument(
+        "--budget", type=_budget, default={}, metavar="CAP=N,...", help=f"at most so much: {', '.join(CAPS)}"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="any key of an experiment")
     parser.add_argument("--out", type=Path, help="keep trajectories in this folder")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit file: one case per unit")
+    parser.add_argument(
+        "--summary", type=Path, metavar="FILE", help="append a page in Markdown, for a CI's step summary"
+    )
     parser.add_argument("--fresh", action="store_true", help="measure all, take nothing out of the trial cache")
     as_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    data = {
-        "name": "eval", "seed": arguments.seed, "models": {"main": {"name": arguments.model}}, "budget": {"trials": 10**6},
+    base = read_baseline(arguments.baseline) if arguments.baseline else None
+    found = _merged(arguments) if arguments.merge else _measured(arguments)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr)
+    if arguments.junit:
+        write_atomic(arguments.junit, junit_xml(found).encode())
+    compared = compare(found.identity, found.deciding, base, found.families) if base is not None else None
+    if arguments.json:
+        print_json(json_of(found, compared))
+    else:
+        print(text_of(found, compared))
+    problem = _problem(arguments, found, compared)
+    if arguments.summary:
+        with arguments.summary.open("a", encoding="utf-8") as page:
+            page.write(markdown(found, compared, str(problem) if problem else ""))
+    if arguments.update_baseline and found.coverage >= COVERED:
+        write_baseline(arguments.update_baseline, found.identity, found.trials)
+    if problem is not None:
+        raise problem
+    return 0
+
+
+def _measured(arguments: argparse.Namespace) -> Evaluation:
+    data: dict[str, Any] = {
+        "name": "eval", "seed": arguments.seed, "models": {"main": {"name": arguments.model}}, "budget": arguments.budget or {"trials": 10**6},
         "suite": {"name": arguments.suite, "seeds": arguments.seeds}, "sandbox": {"concurrency": arguments.concurrency},
     }  # fmt: skip
     if arguments.api_base:
         data["models"]["main"]["api_base"] = arguments.api_base
     experiment = to_experiment(data, "harness eval", arguments.set)
-    base = read_baseline(arguments.baseline) if arguments.baseline else None
-    found = _merged(arguments) if arguments.merge else evaluate(arguments.scaffold, arguments.suite, experiment, splits=tuple(arguments.split or ("train",)),
-                                 attempts=arguments.attempts, folder=arguments.out, shard=arguments.shard, fresh=arguments.fresh, on_trial=_progress)  # fmt: skip
-    if arguments.junit:
-        write_atomic(arguments.junit, junit_xml(found).encode())
-    compared = compare(found.identity, found.trials, base, found.families) if base is not None else None
-    if arguments.json:
-        print_json(_as_json(found, compared))
-    else:
-        _print(found)
-        if compared is not None:
-            print(_comparison(compared))
-    code = _threshold(found, arguments.min_score)
-    if arguments.update_baseline:
-        write_baseline(arguments.update_baseline, found.identity, found.trials)
-    if compared is not None and compared.worse:
-        raise ThresholdError(f"worse than {arguments.baseline} beyond noise: {_comparison(compared)}")
-    return code
+    return evaluate(arguments.scaffold, arguments.suite, experiment, splits=tuple(arguments.split or ("train",)),
+                    attempts=arguments.attempts, folder=arguments.out, shard=arguments.shard, fresh=arguments.fresh,
+                    on_trial=_progress)  # fmt: skip
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -76,6 +95,20 @@ def _shard(text: str) -> tuple[int, int]:
     if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
         raise argparse.ArgumentTypeError("a shard is I/N, as 2/4")
     return int(part), int(parts)
+
+
+def _budget(text: str) -> dict[str, float]:
+    """As usd=2.5,hours=1."""
+    caps: dict[str, float] = {}
+    for pair in text.split(","):
+        name, _, number = pair.partition("=")
+        try:
+            caps[name.strip()] = int(number) if name.strip() in ("tokens", "trials") else float(number)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f'"{pair}": a budget is CAP=N, as usd=2.5,hours=1') from None
+        if name.strip() not in CAPS:
+            raise argparse.ArgumentTypeError(f'"{name}": there are {", ".join(CAPS)}')
+    return caps
 
 
 def _merged(arguments: argparse.Namespace) -> Evaluation:
@@ -88,29 +121,32 @@ def _merged(arguments: argparse.Namespace) -> Evaluation:
     identity = parts[0].identity
     if identity.get("suite") != suite.digest:
         raise UsageError(f"--merge: {arguments.suite} is not the suite that the files were measured on")
-    planned = len(plan(suite, int(identity["seeds"]), identity["splits"], int(identity["attempts"])))
+    specs = plan(suite, int(identity["seeds"]), identity["splits"], int(identity["attempts"]))
     ordered = tuple(sorted(trials.values(), key=lambda t: (t.spec.task, t.spec.seed, t.spec.attempt)))
     return Evaluation(
-        arguments.scaffold, arguments.suite, planned, ordered, {n: t.family for n, t in tasks.items()}, identity
-    )
+        arguments.scaffold, arguments.suite, sum(spec.task not in suite.quarantine for spec in specs), ordered,
+        {name: task.family for name, task in tasks.items()}, identity, quarantine=suite.quarantine,
+    )  # fmt: skip
 
 
-def _comparison(found: Comparison) -> str:
-    if found.interval is None:
-        return f"{found.difference:+.2f} against the baseline on {found.units} units of one family: no interval, so no verdict"
-    low, high = found.interval
-    return (f"{found.difference:+.2f} [{low:+.2f}, {high:+.2f}] against the baseline ({score(found.before)} -> {score(found.now)}, "
-            f"{found.units} pairs); a drop of {found.detectable or 0.0:.2f} would have been detected with 80 % power")  # fmt: skip
-
-
-def _threshold(found: Evaluation, minimum: float | None) -> int:
-    if found.coverage < 0.95:
-        raise InfraError(
-            f"only {found.coverage:.0%} of {found.planned} trials have a score; below 95 % nothing is concluded"
-        )
-    if minimum is not None and (found.score or 0.0) < minimum:
-        raise ThresholdError(f"score {score(found.score)} is below --min-score {minimum:g}")
-    return 0
+def _problem(
+    arguments: argparse.Namespace, found: Evaluation, compared: Comparison | None
+) -> InfraError | ThresholdError | None:
+    """Why this is no success; what cannot be concluded comes first."""
+    if found.coverage < COVERED:
+        ended = sum(t.outcome == "cancelled" for t in found.trials) + (found.planned - len(found.deciding))
+        covered = f"only {found.coverage:.0%} of {found.planned} trials have a score; below 95 % nothing is concluded"
+        if ended and not arguments.merge and not any(t.outcome == "infra_error" for t in found.trials):
+            asked = arguments.min_score is not None or compared is not None
+            return ThresholdError(f"the budget ended before the evaluation did: {covered}") if asked else None
+        return InfraError(covered)
+    if red := sorted(str(unit) for unit, passed in found.rerun.items() if not passed):
+        return ThresholdError(f"must_pass: {', '.join(red)} failed, and all fresh re-runs too")
+    if arguments.min_score is not None and (found.score or 0.0) < arguments.min_score:
+        return ThresholdError(f"score {score(found.score)} is below --min-score {arguments.min_score:g}")
+    if compared is not None and compared.worse:
+        return ThresholdError(f"worse than {arguments.baseline} beyond noise: {comparison_line(compared)}")
+    return None
 
 
 def _progress(trial: Trial) -> None:
@@ -120,29 +156,3 @@ def _progress(trial: Trial) -> None:
             end="",
             file=sys.stderr,
         )
-
-
-def _print(found: Evaluation) -> None:
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr)
-    rows = [[task, f"{sum(t.passed for t in trials)}/{len(trials)}",
-             score(sum(t.score or 0.0 for t in trials) / len(trials)), failed_checks([t for t in trials if not t.passed])]
-            for task, trials in by_task(found.trials).items()]  # fmt: skip
-    print(table(rows, ("task", "passed", "score", "failed checks")))
-    low_high = found.interval
-    interval = f" [{score(low_high[0])}, {score(low_high[1])}] (95 %, clustered by task)" if low_high else ""
-    origins = {t.origin for t in found.trials}
-    attempts = max((t.spec.attempt for t in found.trials), default=0) + 1
-    if attempts > 1 and (passes := found.passes(attempts)) is not None:
-        print(f"\npass@{attempts} {score(passes[0])}, pass^{attempts} {score(passes[1])}")
-    cached = sum(t.cached for t in found.trials)
-    print(f"\n{found.scaffold} on {found.suite}: {score(found.score)}{interval}; coverage {found.coverage:.0%}, "
-          f"{len(found.trials)} trials{f' ({cached} cached)' if cached else ''}, {', '.join(sorted(origins))}")  # fmt: skip
-
-
-def _as_json(found: Evaluation, compared: Comparison | None) -> dict[str, object]:
-    against = {**asdict(compared), "worse": compared.worse} if compared is not None else None
-    return {"baseline": against, "scaffold": found.scaffold, "suite": found.suite, "score": found.score, "interval": found.interval,
-            "coverage": found.coverage, "planned": found.planned,
-            "cached": sum(t.cached for t in found.trials),
-            "trials": [t.model_dump(mode="json") for t in found.trials]}  # fmt: skip

@@ -132,6 +132,10 @@ class Suite(Record):
     train: tuple[str, ...] = ()
     val: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    must_pass: tuple[str, ...] = ()
+    """Tasks that every scaffold is expected to solve: `harness eval` is red when one fails again and again."""
+    quarantine: tuple[str, ...] = ()
+    """Tasks that are measured and shown, and decide nothing: known to be flaky or broken."""
 
     def ids(self, split: Split) -> tuple[str, ...]:
         """The task ids of one split."""
