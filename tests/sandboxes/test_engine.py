@@ -14,9 +14,16 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MachineError, SandboxFault
+from harness.executor import LocalExecutor
+from harness.instances import Instances
+from harness.records import Limits, TrialSpec
 from harness.sandboxes.docker.provider import DockerSandboxes
+from harness.scaffold import read_scaffold
 from harness.seams import SandboxSpec
+from harness.tasks import load_task
+from harness.trial import TrialEngine, TrialSettings
 from tests.engines import IMAGE, needs_docker
+from tests.tiny import ROOT, Scripted
 
 pytestmark = [
     needs_docker,
@@ -224,3 +231,52 @@ def test_a_remote_engine_that_refuses_says_so(ssh):
         await provider.close()
 
     asyncio.run(main())
+
+
+class Steady(Scripted):
+    """The same work for every try of a trial."""
+
+    async def complete(self, call):
+        began = any(message["role"] == "tool" for message in call.messages)
+        self.commands, self.calls = ([], 0) if began else (["sleep 0.3; echo yes > done.txt"], 0)
+        return await super().complete(call)
+
+
+def test_an_engine_that_goes_and_comes_back_costs_no_trial_its_score(engine, tiny_task):
+    """Stopped while trials run: their tries break, later ones wait, and all are measured when it is back."""
+
+    def away():
+        engine.stop()
+        time.sleep(1)
+        engine.start()
+
+    async def main():
+        provider = DockerSandboxes(image=IMAGE, url=engine.url, concurrency=2, pull=False)
+        settings = TrialSettings(run_seed=1, limits=Limits(time_limit=60), models=("main",), model_name="scripted",
+                                 isolation="A", folder=None)  # fmt: skip
+        task, plain = load_task(tiny_task), read_scaffold(ROOT / "harness" / "scaffolds" / "plain")
+        found = []
+
+        async def run_trial(spec):
+            made = TrialEngine(provider, Steady(), Instances(provider, None, ""), settings)
+            return await made.run(spec, task, plain)
+
+        try:
+            await provider.prepare()
+            specs = [TrialSpec(candidate="c", task="t", seed=0, attempt=n) for n in range(12)]
+            async for trial in LocalExecutor(2).run(specs, run_trial):
+                found.append(trial)
+                if len(found) == 3:
+                    outage = asyncio.create_task(asyncio.to_thread(away))
+            await outage
+            return found
+        finally:
+            await provider.close()
+
+    found = asyncio.run(main())
+    assert [(t.outcome, t.score) for t in found] == [("scored", 1.0)] * 12, [t.detail for t in found]
+    assert max(t.tries for t in found) > 1
+    end = time.monotonic() + 3.0
+    while engine.docker("ps", "-q") and time.monotonic() < end:
+        time.sleep(0.05)
+    assert engine.docker("ps", "-q") == []

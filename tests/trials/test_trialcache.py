@@ -56,10 +56,10 @@ def store(tmp_path):
     return TrialStore(tmp_path / "cache", 1 << 30)
 
 
-def test_equal_work_is_done_once_and_served_with_its_evidence(task, store, tmp_path):
-    (first,) = ask(task, Scripted(*RIGHT), store)
+def test_equal_work_is_done_once_and_served_with_its_evidence(tiny_task, store, tmp_path):
+    (first,) = ask(tiny_task, Scripted(*RIGHT), store)
     idle = Scripted()
-    (second,) = ask(task, idle, store, out=tmp_path / "out")
+    (second,) = ask(tiny_task, idle, store, out=tmp_path / "out")
     assert (second.cached, idle.calls, second.score) == (True, 0, 1.0)
     assert second == first.model_copy(update={"cached": True})
     folder = tmp_path / "out" / second.spec.key
@@ -67,54 +67,54 @@ def test_equal_work_is_done_once_and_served_with_its_evidence(task, store, tmp_p
     assert "readme.txt" in (folder / "trajectory.json").read_text()
 
 
-def test_what_the_agent_could_notice_makes_other_work(task, store):
-    ask(task, Scripted(*RIGHT), store)
-    assert ask(task, Scripted(*RIGHT), store, attempt=1)[0].cached is False
-    assert ask(task, Scripted(), store, program("pass"))[0].score == 0.0
-    assert ask(task, Scripted(), store, identity="other")[0].score == 0.0
-    (task / "instruction.md").write_text("Write no into done.txt.\n")
-    assert ask(task, Scripted(), store)[0].score == 0.0
+def test_what_the_agent_could_notice_makes_other_work(tiny_task, store):
+    ask(tiny_task, Scripted(*RIGHT), store)
+    assert ask(tiny_task, Scripted(*RIGHT), store, attempt=1)[0].cached is False
+    assert ask(tiny_task, Scripted(), store, program("pass"))[0].score == 0.0
+    assert ask(tiny_task, Scripted(), store, identity="other")[0].score == 0.0
+    (tiny_task / "instruction.md").write_text("Write no into done.txt.\n")
+    assert ask(tiny_task, Scripted(), store)[0].score == 0.0
 
 
-def test_a_changed_verifier_grades_again_and_runs_no_agent(task, store):
-    ask(task, Scripted(*RIGHT), store)
-    (task / "tests" / "verify.py").write_text(VERIFY.replace('"yes"', '"no"'))
+def test_a_changed_verifier_grades_again_and_runs_no_agent(tiny_task, store):
+    ask(tiny_task, Scripted(*RIGHT), store)
+    (tiny_task / "tests" / "verify.py").write_text(VERIFY.replace('"yes"', '"no"'))
     idle = Scripted()
-    (again,) = ask(task, idle, store)
+    (again,) = ask(tiny_task, idle, store)
     assert (again.score, again.cached, idle.calls, again.checks[0].passed) == (0.0, True, 0, False)
-    (task / "tests" / "verify.py").write_text(VERIFY)
-    assert ask(task, idle, store)[0].score == 1.0
+    (tiny_task / "tests" / "verify.py").write_text(VERIFY)
+    assert ask(tiny_task, idle, store)[0].score == 1.0
     assert idle.calls == 0
 
 
-def test_a_broken_verifier_is_never_served_and_is_graded_again_when_it_is_mended(task, store):
-    (task / "tests" / "verify.py").write_text("raise SystemExit(3)")
-    assert ask(task, Scripted(*RIGHT), store)[0].outcome == "task_error"
+def test_a_broken_verifier_is_never_served_and_is_graded_again_when_it_is_mended(tiny_task, store):
+    (tiny_task / "tests" / "verify.py").write_text("raise SystemExit(3)")
+    assert ask(tiny_task, Scripted(*RIGHT), store)[0].outcome == "task_error"
     counting = Scripted(*RIGHT)
-    assert ask(task, counting, store)[0].outcome == "task_error"
+    assert ask(tiny_task, counting, store)[0].outcome == "task_error"
     assert counting.calls == 3
-    (task / "tests" / "verify.py").write_text(VERIFY)
+    (tiny_task / "tests" / "verify.py").write_text(VERIFY)
     idle = Scripted()
-    assert (ask(task, idle, store)[0].score, idle.calls) == (1.0, 0)
+    assert (ask(tiny_task, idle, store)[0].score, idle.calls) == (1.0, 0)
 
 
-def test_infrastructure_faults_are_never_kept(task, store):
-    assert ask(task, Scripted(fault=ModelFault("server", "down")), store)[0].outcome == "infra_error"
+def test_infrastructure_faults_are_never_kept(tiny_task, store):
+    assert ask(tiny_task, Scripted(fault=ModelFault("server", "down")), store)[0].outcome == "infra_error"
     assert store.size().entries == 0
-    assert ask(task, Scripted(*RIGHT), store)[0].score == 1.0
+    assert ask(tiny_task, Scripted(*RIGHT), store)[0].score == 1.0
 
 
-def test_a_scaffold_that_crashes_is_served_under_any_verifier(task, store):
+def test_a_scaffold_that_crashes_is_served_under_any_verifier(tiny_task, store):
     crash = program("raise SystemExit('boom')")
-    ask(task, Scripted(), store, crash)
-    (task / "tests" / "verify.py").write_text(VERIFY + "# changed\n")
-    (again,) = ask(task, Scripted(), store, crash)
+    ask(tiny_task, Scripted(), store, crash)
+    (tiny_task / "tests" / "verify.py").write_text(VERIFY + "# changed\n")
+    (again,) = ask(tiny_task, Scripted(), store, crash)
     assert (again.outcome, again.cached) == ("agent_error", True)
 
 
-def test_callers_at_once_share_one_measurement(task, store):
+def test_callers_at_once_share_one_measurement(tiny_task, store):
     gateway = Scripted(*RIGHT)
-    found = ask(task, gateway, store, times=6)
+    found = ask(tiny_task, gateway, store, times=6)
     assert gateway.calls == 3
     assert [trial.cached for trial in found].count(False) == 1
     assert {trial.score for trial in found} == {1.0}
@@ -123,8 +123,8 @@ def test_callers_at_once_share_one_measurement(task, store):
 HOLD = "import fcntl, os, sys, time\nh = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)\nfcntl.flock(h, fcntl.LOCK_EX)\nprint('held', flush=True)\nsys.stdin.read()\n"
 
 
-def test_another_process_at_the_same_work_is_waited_for(task, store, tmp_path):
-    ask(task, Scripted(*RIGHT), store)
+def test_another_process_at_the_same_work_is_waited_for(tiny_task, store, tmp_path):
+    ask(tiny_task, Scripted(*RIGHT), store)
     (entry,) = (tmp_path / "cache").glob("??/*.zip")
     key = entry.name.partition("-")[0]
     elsewhere = tmp_path / "elsewhere.zip"
@@ -142,7 +142,7 @@ def test_another_process_at_the_same_work_is_waited_for(task, store, tmp_path):
 
     async def both():
         idle = Scripted()
-        found, _ = await asyncio.gather(asyncio.to_thread(ask, task, idle, store), finish())
+        found, _ = await asyncio.gather(asyncio.to_thread(ask, tiny_task, idle, store), finish())
         return found[0], idle.calls
 
     trial, calls = asyncio.run(both())
@@ -150,12 +150,12 @@ def test_another_process_at_the_same_work_is_waited_for(task, store, tmp_path):
     assert not lock.exists()
 
 
-def test_a_torn_or_damaged_entry_is_measured_again_and_healed(task, store, tmp_path):
-    ask(task, Scripted(*RIGHT), store)
+def test_a_torn_or_damaged_entry_is_measured_again_and_healed(tiny_task, store, tmp_path):
+    ask(tiny_task, Scripted(*RIGHT), store)
     (entry,) = (tmp_path / "cache").glob("??/*.zip")
     whole = entry.read_bytes()
     name = entry.name.partition("-")
-    key, grading = name[0], load_task(task).grading_digest
+    key, grading = name[0], load_task(tiny_task).grading_digest
     for end in [0, 1, *range(40, len(whole), max(1, len(whole) // 25)), len(whole) - 1]:
         entry.write_bytes(whole[:end])
         assert store.get(key, grading) is None, end
@@ -164,45 +164,45 @@ def test_a_torn_or_damaged_entry_is_measured_again_and_healed(task, store, tmp_p
     damaged[60:70] = b"\0" * 10
     entry.write_bytes(damaged)
     gateway = Scripted(*RIGHT)
-    assert (ask(task, gateway, store)[0].score, gateway.calls) == (1.0, 3)
-    assert ask(task, Scripted(), store)[0].cached
+    assert (ask(tiny_task, gateway, store)[0].score, gateway.calls) == (1.0, 3)
+    assert ask(tiny_task, Scripted(), store)[0].cached
 
 
-def test_the_longest_unused_goes_when_the_cap_is_reached(task, tmp_path):
+def test_the_longest_unused_goes_when_the_cap_is_reached(tiny_task, tmp_path):
     probe = TrialStore(tmp_path / "probe", 1 << 30)
-    ask(task, Scripted(*RIGHT), probe)
+    ask(tiny_task, Scripted(*RIGHT), probe)
     size = probe.size().bytes
     store = TrialStore(tmp_path / "cache", int(3.5 * size))
     for attempt in range(3):
-        ask(task, Scripted(*RIGHT), store, attempt=attempt)
+        ask(tiny_task, Scripted(*RIGHT), store, attempt=attempt)
     for number, entry in enumerate(sorted((tmp_path / "cache").glob("??/*.zip"), key=os.path.getmtime)):
         os.utime(entry, (1000 + number, 1000 + number))
-    assert ask(task, Scripted(), store, attempt=0)[0].cached  # used now, so it stays
-    ask(task, Scripted(*RIGHT), store, attempt=3)
+    assert ask(tiny_task, Scripted(), store, attempt=0)[0].cached  # used now, so it stays
+    ask(tiny_task, Scripted(*RIGHT), store, attempt=3)
     assert store.size().bytes <= 3.5 * size
-    assert ask(task, Scripted(), store, attempt=0)[0].cached
+    assert ask(tiny_task, Scripted(), store, attempt=0)[0].cached
     counting = Scripted(*RIGHT)
-    ask(task, counting, store, attempt=1)
+    ask(tiny_task, counting, store, attempt=1)
     assert counting.calls == 3
 
 
-def test_a_full_disk_costs_a_warning_and_no_trial(task, small_disk, caplog):
+def test_a_full_disk_costs_a_warning_and_no_trial(tiny_task, small_disk, caplog):
     with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
         while filler.write(b"x" * 4096):
             pass
     store = TrialStore(small_disk / "cache", 1 << 30)
-    assert ask(task, Scripted(*RIGHT), store)[0].score == 1.0
-    assert ask(task, Scripted(*RIGHT), store)[0].score == 1.0
+    assert ask(tiny_task, Scripted(*RIGHT), store)[0].score == 1.0
+    assert ask(tiny_task, Scripted(*RIGHT), store)[0].score == 1.0
     assert "cannot be written" in caplog.text
     assert not list(small_disk.glob("cache/??/*.zip"))
 
 
-def test_a_run_keeps_what_it_measures_and_takes_nothing(task, store):
-    ask(task, Scripted(*RIGHT), store, serve=False)
+def test_a_run_keeps_what_it_measures_and_takes_nothing(tiny_task, store):
+    ask(tiny_task, Scripted(*RIGHT), store, serve=False)
     counting = Scripted(*RIGHT)
-    assert ask(task, counting, store, serve=False)[0].cached is False
+    assert ask(tiny_task, counting, store, serve=False)[0].cached is False
     assert counting.calls == 3
-    assert ask(task, Scripted(), store)[0].cached
+    assert ask(tiny_task, Scripted(), store)[0].cached
 
 
 def test_keys_know_models_and_limits_and_no_port():
@@ -237,6 +237,6 @@ def test_the_command_line_serves_says_so_and_can_be_told_not_to(tmp_path):
     assert json.loads(harness("show", "--cache", "--json"))["entries"] >= 3
 
 
-def test_lock_files_of_the_store_are_not_left(task, store, tmp_path):
-    ask(task, Scripted(*RIGHT), store, times=3)
+def test_lock_files_of_the_store_are_not_left(tiny_task, store, tmp_path):
+    ask(tiny_task, Scripted(*RIGHT), store, times=3)
     assert not list((tmp_path / "cache" / "flight").iterdir())

@@ -32,8 +32,8 @@ def measure(folder, gateway, scaffold=None, limits=None, out=None):
     return asyncio.run(main())
 
 
-def test_right_work_scores_one_and_leaves_its_evidence(task, tmp_path):
-    trial = measure(task, Scripted("cat readme.txt", "echo yes > done.txt"), out=tmp_path / "out")
+def test_right_work_scores_one_and_leaves_its_evidence(tiny_task, tmp_path):
+    trial = measure(tiny_task, Scripted("cat readme.txt", "echo yes > done.txt"), out=tmp_path / "out")
     assert (trial.outcome, trial.score, trial.steps) == ("scored", 1.0, 3)
     assert "/app/done.txt" in [a.path for a in trial.artifacts]
     folder = tmp_path / "out" / trial.spec.key
@@ -41,31 +41,31 @@ def test_right_work_scores_one_and_leaves_its_evidence(task, tmp_path):
     assert (folder / "result.json").exists()
 
 
-def test_doing_nothing_scores_zero(task):
-    assert measure(task, Scripted()).score == 0.0
+def test_doing_nothing_scores_zero(tiny_task):
+    assert measure(tiny_task, Scripted()).score == 0.0
 
 
-def test_a_scaffold_that_crashes_is_an_agent_error_that_counts(task):
-    trial = measure(task, Scripted(), program("raise SystemExit('boom')"))
+def test_a_scaffold_that_crashes_is_an_agent_error_that_counts(tiny_task):
+    trial = measure(tiny_task, Scripted(), program("raise SystemExit('boom')"))
     assert (trial.outcome, trial.score) == ("agent_error", 0.0)
     assert "boom" in trial.detail
 
 
-def test_a_scaffold_that_never_ends_is_out_of_time(task):
-    trial = measure(task, Scripted(), program("import time\ntime.sleep(60)"), Limits(time_limit=1.0))
+def test_a_scaffold_that_never_ends_is_out_of_time(tiny_task):
+    trial = measure(tiny_task, Scripted(), program("import time\ntime.sleep(60)"), Limits(time_limit=1.0))
     assert (trial.outcome, trial.score) == ("time_up", 0.0)
 
 
-def test_message_limit_ends_it_and_what_is_there_is_graded(task):
+def test_message_limit_ends_it_and_what_is_there_is_graded(tiny_task):
     trial = measure(
-        task, Scripted("echo yes > done.txt", "true", "true"), limits=Limits(time_limit=20, message_limit=2)
+        tiny_task, Scripted("echo yes > done.txt", "true", "true"), limits=Limits(time_limit=20, message_limit=2)
     )
     assert (trial.outcome, trial.score, trial.flags) == ("scored", 1.0, ("message_limit",))
 
 
-def test_an_infrastructure_fault_is_tried_three_times_and_never_scored(task):
+def test_an_infrastructure_fault_is_tried_three_times_and_never_scored(tiny_task):
     gateway = Scripted(fault=ModelFault("server", "down"))
-    trial = measure(task, gateway)
+    trial = measure(tiny_task, gateway)
     assert (trial.outcome, trial.score, trial.tries) == ("infra_error", None, 3)
     assert gateway.calls == 3
 
@@ -73,18 +73,18 @@ def test_an_infrastructure_fault_is_tried_three_times_and_never_scored(task):
 @pytest.mark.parametrize(
     "broken", ["raise SystemExit(1)", "import time; time.sleep(60)", "print('{\"reward\": 1}')", "print('x' * 10**8)"]
 )
-def test_a_verifier_that_crashes_hangs_or_forgets_its_nonce_is_a_task_error(task, broken):
-    (task / "tests" / "verify.py").write_text(broken)
+def test_a_verifier_that_crashes_hangs_or_forgets_its_nonce_is_a_task_error(tiny_task, broken):
+    (tiny_task / "tests" / "verify.py").write_text(broken)
     begun = time.monotonic()
-    trial = measure(task, Scripted("echo yes > done.txt"))
+    trial = measure(tiny_task, Scripted("echo yes > done.txt"))
     assert (trial.outcome, trial.score) == ("task_error", None)
     assert time.monotonic() - begun < 20
 
 
-def test_a_forged_reward_and_a_late_writer_change_nothing(task):
+def test_a_forged_reward_and_a_late_writer_change_nothing(tiny_task):
     forge = "mkdir -p /logs/verifier; echo 1 > /logs/verifier/reward.txt; echo '{\"reward\": 1}' > /logs/verifier/reward.json"
     late = "(setsid sh -c 'sleep 0.3; echo yes > /app/done.txt' >/dev/null 2>&1 &)"
-    assert measure(task, Scripted(forge, late)).score == 0.0
+    assert measure(tiny_task, Scripted(forge, late)).score == 0.0
 
 
 LIAR = """
@@ -107,18 +107,18 @@ assert env.read("/app/done.txt") == b"yes"
 """
 
 
-def test_a_scaffold_that_lies_and_floods_is_metered_all_the_same(task, tmp_path):
-    trial = measure(task, Scripted(), program(LIAR), out=tmp_path)
+def test_a_scaffold_that_lies_and_floods_is_metered_all_the_same(tiny_task, tmp_path):
+    trial = measure(tiny_task, Scripted(), program(LIAR), out=tmp_path)
     assert (trial.outcome, trial.score) == ("scored", 1.0), trial.detail
     assert trial.usage.tokens == 15
     assert trial.counters == (("loop_guard_fired", 2),)
     assert (tmp_path / trial.spec.key / "trajectory.json").stat().st_size < 200_000
 
 
-def test_a_scaffold_has_no_network_no_keys_and_no_task(task):
+def test_a_scaffold_has_no_network_no_keys_and_no_task(tiny_task):
     code = (
         "import os, socket\nassert not [k for k in os.environ if 'KEY' in k]\nassert not os.path.exists('/app/readme.txt')\n"
         "try:\n    socket.create_connection(('127.0.0.1', 22), 1)\n    raise SystemExit('connected')\nexcept OSError:\n    pass"
     )
-    trial = measure(task, Scripted(), program(code))
+    trial = measure(tiny_task, Scripted(), program(code))
     assert trial.outcome == "scored", trial.detail
