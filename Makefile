@@ -37,6 +37,7 @@ image: setup  ## a base image for docker without a registry, and the same root f
 
 bench: setup  ## timings, as medians with the floor beside them
 	$(BIN)/python -m tests.benchmarks.bench_sandboxes
+	$(BIN)/python -m tests.benchmarks.bench_engine
 
 grading:  ## copy the shared grading code into the tasks that use it
 	@for d in tasks/*/*/tests; do for f in tasks/grading*.py; do \

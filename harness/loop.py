@@ -212,9 +212,13 @@ class Loop:
         return make_duel(self.archive, state.number, self.experiment, self._units("train"))
 
     def _affordable(self, specs: tuple[TrialSpec, ...]) -> tuple[TrialSpec, ...]:
-        """The block, or nothing when the budget does not hold it: the gate then decides on what it has."""
-        cap = self.experiment.budget.trials
-        return () if cap is not None and len(self.archive.finished) + len(specs) > cap else specs
+        """The block, or nothing when the budget does not hold it: the gate then decides on what it has.
+
+        What a killed launch finished of the block is paid for already.
+        """
+        cap, finished = self.experiment.budget.trials, self.archive.finished
+        owed = sum(spec.key not in finished for spec in specs)
+        return () if cap is not None and len(finished) + owed > cap else specs
 
     async def _measure(self, specs: Sequence[TrialSpec], number: int, purpose: Purpose = "gate") -> None:
         """Run what is not journalled yet; each trial is journalled as it ends."""

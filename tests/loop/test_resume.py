@@ -52,6 +52,22 @@ def test_cut_at_every_journal_position_it_resumes_to_the_same_end(project, unbro
         assert before <= set(keys)
 
 
+def test_a_budget_that_just_holds_the_run_holds_it_after_a_kill_too(project, monkeypatch, capsys):
+    """What is finished of a block is not to be paid for again."""
+    monkeypatch.chdir(project.folder)
+    done = project(
+        "run", "small.toml", "-q", "--set", "claim.at_end=false", "--set", "budget.trials=6", "--set", "suite.seeds=3"
+    )
+    assert done.returncode == 0, done.stderr
+    run = only_run(project.folder)
+    wanted, lines = archive_of(run), (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(wanted.finished) == 6  # the seed's first pass, and no more
+    for cut in range(2, len(lines)):
+        (run / "journal.jsonl").write_bytes(b"".join(lines[:cut]))
+        assert main(["run", "--resume", run.name, "-q"]) == 0, capsys.readouterr().err
+        assert archive_of(run).fingerprint() == wanted.fingerprint(), f"cut {cut}"
+
+
 def test_sigkill_in_the_middle_then_resume(project, unbroken):
     wanted = archive_of(unbroken).fingerprint()
     for delay in (0.7, 1.6, 2.6):
