@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from harness.budget import Budget
+from harness.budget import Admission, Budget, Reservation
 from harness.draws import draw
 from harness.errors import LimitReached, MachineError, ModelFault, UsageError
 from harness.models.keys import redact
@@ -64,6 +64,9 @@ class ModelGateway:
         self._on_attempt = on_attempt
         self._backoff = backoff
         self._origin: Origin | None = None
+        self._longest = 2 * TYPICAL_REPLY
+        """Tokens of the longest reply so far: twice that is how far a reply without max_tokens is thought to go."""
+        self._settled = asyncio.Event()
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -76,17 +79,34 @@ class ModelGateway:
     async def complete(self, call: ModelCall) -> ModelReply:
         """Answer one call within its deadline."""
         route = self._validate(call)
-        estimate = _estimate(call)
-        usd = route.price.of(estimate) if route.price is not None else None
-        self.budget.reserve(usd, estimate.tokens)
+        held = await self._reserved(call, route)
         used = Usage()
         try:
             reply = await self._send(call, route)
             used = self._priced(reply.usage, route)
+            self._longest = max(self._longest, used.tokens_out)
         finally:
-            self.budget.settle(call.role, usd, estimate.tokens, used)
+            self.budget.settle(call.role, held, used)
+            self._settled.set()
+            self._settled = asyncio.Event()
         self._same_origin(reply.origin)
         return reply.model_copy(update={"usage": used})
+
+    async def _reserved(self, call: ModelCall, route: Route) -> Reservation:
+        """Wait until the budget holds this call beside those in flight. Raises LimitReached when it never will."""
+        estimate = _estimate(call)
+        tail = Usage(tokens_out=0 if call.sampling.max_tokens else 2 * self._longest)
+        price = route.price.of if route.price is not None else None
+        wanted = Reservation(
+            estimate.tokens, price(estimate) if price else None, tail.tokens, price(tail) if price else 0.0
+        )
+        while self.budget.reserve(wanted) is Admission.LATER:
+            try:
+                async with asyncio.timeout(call.deadline - time.monotonic()):
+                    await self._settled.wait()
+            except TimeoutError:
+                raise LimitReached("time_limit") from None
+        return wanted
 
     def _validate(self, call: ModelCall) -> Route:
         route = self._routes.get(call.alias)

@@ -1,0 +1,121 @@
+"""Budgets are hard: with sixteen lanes and replies far beyond their estimate, a cap is passed by one call's tail at most."""
+
+import asyncio
+import random
+import time
+
+import pytest
+
+from harness.budget import Admission, Budget, Reservation
+from harness.errors import LimitReached
+from harness.models.gateway import TYPICAL_REPLY, ModelGateway, build_routes
+from harness.records import ModelCall, ModelReply, Sampling, Usage
+from harness.records.experiment import ModelChoice
+
+PRICED = ModelChoice(name="openai/m", usd_per_mtok_in=1.0, usd_per_mtok_out=10.0)
+
+
+class Talkative:
+    """Replies of very different lengths and times, like a real model without max_tokens."""
+
+    def __init__(self, seed, longest):
+        self._draw, self._longest, self.sent, self.at_once, self.most = random.Random(seed), longest, [], 0, 0
+
+    async def complete(self, request):
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        await asyncio.sleep(self._draw.uniform(0, 0.004))
+        self.at_once -= 1
+        out = self._draw.randint(1, request.sampling.max_tokens or self._longest)
+        self.sent.append(out)
+        return ModelReply(
+            message={"role": "assistant", "content": "x"}, usage=Usage(tokens_in=20, tokens_out=out), origin="simulated"
+        )
+
+
+def lanes(model, budget, sampling=None, choice=PRICED, calls=60):
+    """Sixteen lanes, each calling until the budget refuses it."""
+
+    async def lane(gateway, number):
+        for turn in range(calls):
+            call = ModelCall(alias="main", messages=({"role": "user", "content": "hi"},), sampling=sampling or Sampling(), seed=turn,
+                             trial=f"t{number}", role="worker" if number % 4 else "proposer", deadline=time.monotonic() + 30)  # fmt: skip
+            try:
+                await gateway.complete(call)
+            except LimitReached as reached:
+                return reached.limit
+        return "done"
+
+    async def main():
+        gateway = ModelGateway(build_routes({"main": choice}, lambda c: model), budget)
+        return await asyncio.gather(*(lane(gateway, number) for number in range(16)))
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_dollars_are_passed_by_one_tail_at_most_and_are_nearly_used_up(seed):
+    model, budget = Talkative(seed, longest=2 * 2 * TYPICAL_REPLY), Budget(usd=1.0)
+    ended = lanes(model, budget)
+    tail = (max(model.sent) - TYPICAL_REPLY) * 10 / 1e6
+    assert budget.total.usd <= 1.0 + tail
+    assert budget.total.usd >= 0.9
+    assert set(ended) == {"run_budget"}
+    assert model.most > 8  # far from the cap, calls go side by side
+    assert budget.spent["worker"].usd > 0
+    assert budget.spent["proposer"].usd > 0
+
+
+def test_with_max_tokens_a_cap_is_never_passed():
+    model, budget = Talkative(1, longest=10**6), Budget(tokens=60_000)
+    lanes(model, budget, Sampling(max_tokens=900))
+    assert 55_000 <= budget.total.tokens <= 60_000
+
+
+def test_unpriced_calls_hold_tokens_and_are_said_to_be_unpriced():
+    model, budget = Talkative(2, longest=1000), Budget(usd=0.0001, tokens=30_000)
+    assert set(lanes(model, budget, choice=ModelChoice(name="openai/unheard-of"))) == {"run_budget"}
+    assert budget.total.usd is None
+    assert budget.total.tokens <= 30_000 + 1000
+
+
+def test_an_unpriced_call_does_not_hide_what_others_cost():
+    budget = Budget(usd=1.0)
+    budget.book("worker", Usage(usd=0.95))
+    budget.book("proposer", Usage(usd=None))
+    with pytest.raises(LimitReached):
+        budget.reserve(Reservation(10, 0.1))
+
+
+def test_a_call_that_only_tails_are_in_the_way_of_waits():
+    budget = Budget(usd=1.0)
+    first = Reservation(10, 0.5, 0, 0.4)
+    assert budget.reserve(first) is Admission.NOW
+    assert budget.reserve(Reservation(10, 0.2)) is Admission.LATER
+    budget.settle("worker", first, Usage(usd=0.5))
+    assert budget.reserve(Reservation(10, 0.2)) is Admission.NOW
+    assert budget.reserve(Reservation(10, 0.4)) is Admission.LATER
+    with pytest.raises(LimitReached):
+        budget.reserve(Reservation(10, 0.6))
+
+
+def test_a_call_that_waits_for_the_budget_still_ends_at_its_deadline():
+    class Slow:
+        async def complete(self, request):
+            await asyncio.sleep(0.5)
+            return ModelReply(
+                message={"role": "assistant", "content": "x"},
+                usage=Usage(tokens_in=1, tokens_out=1),
+                origin="simulated",
+            )
+
+    async def main():
+        gateway = ModelGateway(build_routes({"main": PRICED}, lambda c: Slow()), Budget(usd=0.03))
+        calls = [ModelCall(alias="main", messages=({"role": "user", "content": "hi"},), seed=1, trial="t", deadline=time.monotonic() + wait)
+                 for wait in (5, 0.2)]  # fmt: skip
+        return await asyncio.gather(*(gateway.complete(call) for call in calls), return_exceptions=True)
+
+    first, second = asyncio.run(main())
+    assert isinstance(first, ModelReply)
+    assert isinstance(second, LimitReached)
+    assert second.limit == "time_limit"
