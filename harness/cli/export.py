@@ -19,6 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("candidate", nargs="?", help='a candidate, "seed" or "best"')
     parser.add_argument("dir", nargs="?", help="a folder that does not exist yet")
     parser.add_argument("--harbor-agent", metavar="DIR", help="write the candidate as an agent that Harbor runs")
+    parser.add_argument(
+        "--harbor", type=Path, metavar="DIR", help="write the trials of the run, or of the candidate, as a Harbor job"
+    )
     parser.add_argument("--parquet", type=Path, metavar="DIR", help="write the run's tidy frames (docs/frames.md)")
     parser.add_argument("--mlflow", metavar="URI", help="replay the run into this MLflow server or store")
 
@@ -31,6 +34,17 @@ def run(arguments: argparse.Namespace) -> int:
         experiment = experiment_of(paths)
         suite, _ = load_suite(experiment.suite.name)
         print(publish_run(arguments.mlflow, paths, experiment, suite, archive))
+        return 0
+    if arguments.harbor:
+        from harness.bridges.harbor_job import write_job
+
+        experiment = experiment_of(paths)
+        _, tasks = load_suite(experiment.suite.name)
+        candidate = known_candidate(archive, arguments.candidate) if arguments.candidate else ""
+        written = write_job(paths, archive, experiment, tasks, arguments.harbor, candidate)
+        print(
+            f"{arguments.harbor}\n{written} trials; harness show --harbor {arguments.harbor} reads them back, as does harbor view"
+        )
         return 0
     if arguments.parquet:
         from harness.frames import write_parquet

@@ -11,39 +11,11 @@ import pytest
 from harness.bridges.harbor import EnvironmentSandbox, read_job, write_agent
 from harness.cli import main
 from harness.errors import SandboxFault, UsageError
-from harness.hashing import sha256
-from harness.sandboxes.cache import cache_root, install
 from harness.scaffold import read_scaffold
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TASK = ROOT / "tasks" / "coding" / "c01-interval-merge-fix"
-LOCK = HERE / "requirements.txt"
-
-
-def python312():
-    """Harbor 0.25 needs Python 3.12 or newer."""
-    known = sorted((Path.home() / ".pyenv/versions").glob("3.1[23]*/bin/python"))
-    return str(known[0]) if known else shutil.which("python3.12")
-
-
-@pytest.fixture(scope="module")
-def python():
-    """An interpreter with Harbor, installed once from a lock."""
-    base = python312()
-    if base is None:
-        pytest.skip("Harbor needs Python 3.12, which is not here")
-
-    target = cache_root() / f"harbor-{sha256(LOCK.read_bytes() + base.encode())[:16]}"
-
-    def fill(folder):
-        subprocess.run([base, "-m", "venv", folder], check=True)
-        subprocess.run(
-            [folder / "bin/python", "-m", "pip", "install", "--quiet", "--require-hashes", "-r", LOCK], check=True
-        )
-
-    install(target, fill)
-    return target / "bin" / "python"
 
 
 def under_harbor(python, *words):

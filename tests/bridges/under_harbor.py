@@ -13,7 +13,7 @@ from harbor.environments.capabilities import EnvironmentCapabilities, Environmen
 from harbor.models.trial.config import AgentConfig, EnvironmentConfig, TaskConfig, TrialConfig
 from harbor.trial.trial import Trial
 
-from harness.instances import folder_files
+from harness.digest import folder_files
 from harness.sandboxes import open_provider
 from harness.seams import File, SandboxSpec
 
