@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
@@ -28,13 +29,14 @@ from harness.lineage import Lineage
 from harness.loop import Effects, Loop
 from harness.models.gateway import ModelGateway, build_routes
 from harness.models.keys import check_route, is_loopback
-from harness.models.routes import adapter_for
+from harness.models.routes import adapter_for, recording_to, replaying
 from harness.notes import NoteKeeper
 from harness.paths import RunPaths, resolve, shipped
 from harness.predictions import score_predictions
 from harness.proposers import build_proposer
-from harness.records import Decision, Experiment, Grade, Rejection, Suite, Task, Trial, TrialSpec
+from harness.records import Decision, Experiment, Grade, Origin, Rejection, Suite, Task, Trial, TrialSpec
 from harness.records.events import RunResumed, RunStarted
+from harness.replays import Replay, replay_of
 from harness.runs import write_atomic
 from harness.sandboxes import choose_provider
 from harness.sandboxes.cache import cache_root
@@ -71,20 +73,21 @@ class Machine:
     """Of what sandboxes run on."""
     gateway: ModelGateway
     instances: Instances
+    origin: Origin
+    """Of what the models answer."""
 
     async def close(self) -> None:
         await self.sandboxes.close()
 
 
-async def open_machine(experiment: Experiment, archive: Archive | None = None) -> Machine:
-    """Check keys and sandboxes, then open them. Raises MachineError and UsageError that say what to do."""
-    for choice in experiment.models.values():
-        check_route(choice)
-    budget = Budget(usd=experiment.budget.usd, tokens=experiment.budget.tokens)
-    if archive is not None:
-        budget.book("worker", archive.spent("worker"))
-        budget.book("proposer", archive.spent("proposer"))
-    gateway = ModelGateway(build_routes(experiment.models, adapter_for), budget)
+async def open_machine(
+    experiment: Experiment, archive: Archive | None = None, *, calls: Path | None = None, replay: Replay | None = None
+) -> Machine:
+    """Check keys and sandboxes, then open them. `calls` is where calls to live models are recorded; a `replay` answers
+    them instead. Raises MachineError and UsageError that say what to do.
+    """
+    gateway = _replaying_gateway(experiment, replay) if replay else _gateway(experiment, archive, calls)
+    origin: Origin = replay.recordings.origin() if replay else "simulated" if is_simulated(experiment) else "live"
     chosen = experiment.sandbox
     unsafe = os.environ.get("HARNESS_UNSAFE_LOCAL") == "1"
     sandboxes = await choose_provider(chosen.kind, root=chosen.root, image=chosen.image, images=chosen.images,
@@ -97,7 +100,22 @@ async def open_machine(experiment: Experiment, archive: Archive | None = None) -
     except BaseException:
         await sandboxes.close()
         raise
-    return Machine(sandboxes, capabilities, digest, gateway, Instances(sandboxes, cache_root(), digest))
+    return Machine(sandboxes, capabilities, digest, gateway, Instances(sandboxes, cache_root(), digest), origin)
+
+
+def _gateway(experiment: Experiment, archive: Archive | None, calls: Path | None) -> ModelGateway:
+    for choice in experiment.models.values():
+        check_route(choice)
+    budget = Budget(usd=experiment.budget.usd, tokens=experiment.budget.tokens)
+    if archive is not None:
+        budget.book("worker", archive.spent("worker"))
+        budget.book("proposer", archive.spent("proposer"))
+    return ModelGateway(build_routes(experiment.models, recording_to(calls) if calls else adapter_for), budget)
+
+
+def _replaying_gateway(experiment: Experiment, replay: Replay) -> ModelGateway:
+    """No keys are asked for, and no cap holds: nothing is spent."""
+    return ModelGateway(build_routes(experiment.models, replaying(replay.recordings)))
 
 
 def trial_engine(experiment: Experiment, machine: Machine, folder: Callable[[str], Path] | None) -> TrialEngine:
@@ -105,7 +123,7 @@ def trial_engine(experiment: Experiment, machine: Machine, folder: Callable[[str
     settings = TrialSettings(
         run_seed=experiment.seed, limits=experiment.limits, models=tuple(experiment.models),
         model_name=experiment.models["main"].name, isolation=machine.capabilities.grade, folder=folder,
-        default_origin="simulated" if is_simulated(experiment) else "live",
+        default_origin=machine.origin,
         names={alias: choice.name for alias, choice in experiment.models.items()},
     )  # fmt: skip
     return TrialEngine(machine.sandboxes, machine.gateway, machine.instances, settings)
@@ -231,12 +249,15 @@ async def build_loop(
     seed = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
     check_treatment(seed, seed, experiment.limits)
     check_placement(experiment, seed, tasks)
-    machine = await open_machine(experiment, archive)
+    replay = replay_of(paths)
+    machine = await open_machine(experiment, archive, calls=paths.calls, replay=replay)
     try:
         lock = make_lock(experiment, suite, tasks, seed, machine)
         archive = _begin(experiment, paths, journal, archive, lock, resumed)
         listeners = _listeners(experiment, paths, suite, archive, quiet)
         effects = _effects(experiment, paths, suite, tasks, machine, listeners)
+        if replay is not None:
+            effects = dataclasses.replace(effects, last_round=replay.last_round)
     except BaseException:
         await machine.close()
         raise
@@ -363,12 +384,16 @@ def comparable(lock: Mapping[str, Any]) -> dict[str, Any]:
     return {key: lock[key] for key in ("suite", "tasks", "scaffold", "sandbox", "models")}
 
 
-def refuse_changed_lock(paths: RunPaths, lock: Mapping[str, Any]) -> None:
-    """Raise UsageError when tasks, suite, scaffold or sandbox are not what the run began with."""
+def changed_since(paths: RunPaths, lock: Mapping[str, Any]) -> list[str]:
+    """Dotted names of what decides scores and is not what that run began with."""
     before = comparable(json.loads(paths.lock.read_text("utf-8")))
     now = comparable(lock)
-    changed = [f"{key}.{name}" for key in now for name in now[key] if before.get(key, {}).get(name) != now[key][name]]
-    if changed:
+    return [f"{key}.{name}" for key in now for name in now[key] if before.get(key, {}).get(name) != now[key][name]]
+
+
+def refuse_changed_lock(paths: RunPaths, lock: Mapping[str, Any]) -> None:
+    """Raise UsageError when tasks, suite, scaffold or sandbox are not what the run began with."""
+    if changed := changed_since(paths, lock):
         raise UsageError(f"--resume {paths.name}: {', '.join(changed[:4])} changed since the run began; results would not be "
                          "comparable\nrestore them, or start a new run")  # fmt: skip
 
