@@ -87,7 +87,6 @@ async def open_machine(
     them instead. Raises MachineError and UsageError that say what to do.
     """
     gateway = _replaying_gateway(experiment, replay) if replay else _gateway(experiment, archive, calls)
-    origin: Origin = replay.recordings.origin() if replay else "simulated" if is_simulated(experiment) else "live"
     chosen = experiment.sandbox
     unsafe = os.environ.get("HARNESS_UNSAFE_LOCAL") == "1"
     sandboxes = await choose_provider(chosen.kind, root=chosen.root, image=chosen.image, images=chosen.images,
@@ -100,7 +99,8 @@ async def open_machine(
     except BaseException:
         await sandboxes.close()
         raise
-    return Machine(sandboxes, capabilities, digest, gateway, Instances(sandboxes, cache_root(), digest), origin)
+    instances = Instances(sandboxes, cache_root(), digest)
+    return Machine(sandboxes, capabilities, digest, gateway, instances, _origin(experiment, replay))
 
 
 def _gateway(experiment: Experiment, archive: Archive | None, calls: Path | None) -> ModelGateway:
@@ -111,6 +111,12 @@ def _gateway(experiment: Experiment, archive: Archive | None, calls: Path | None
         budget.book("worker", archive.spent("worker"))
         budget.book("proposer", archive.spent("proposer"))
     return ModelGateway(build_routes(experiment.models, recording_to(calls) if calls else adapter_for), budget)
+
+
+def _origin(experiment: Experiment, replay: Replay | None) -> Origin:
+    if replay is not None and not _embedded(experiment):
+        return replay.recordings.origin()
+    return "simulated" if is_simulated(experiment) else "live"
 
 
 def _replaying_gateway(experiment: Experiment, replay: Replay) -> ModelGateway:
@@ -185,6 +191,10 @@ def is_simulated(experiment: Experiment) -> bool:
         choice.name.startswith("simulated/") or _served_simulated(choice.api_base)
         for choice in experiment.models.values()
     )
+
+
+def _embedded(experiment: Experiment) -> bool:
+    return all(choice.name.startswith("simulated/") for choice in experiment.models.values())
 
 
 def _served_simulated(base: str | None) -> bool:

@@ -5,6 +5,7 @@ A request that is not the one that was recorded is a divergence: its trial ends 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -55,15 +56,14 @@ class Recordings:
     ) -> None:
         self._folder, self._trials, self._on_divergence = folder, dict(trials), on_divergence
         self._open: dict[str, _Cursor] = {}
-        self.answered = 0
-        """Calls that were answered so far."""
 
     def origin(self) -> Origin:
         """Of the replies: a served simulated model stays simulated."""
         for path in sorted(self._folder.rglob("*.jsonl")):
-            for record in read_recording(path):
-                if record.reply is not None:
-                    return _origin(record.reply)
+            with contextlib.suppress(UsageError):  # damage is named where it is met
+                for record in read_recording(path):
+                    if record.reply is not None:
+                        return _origin(record.reply)
         return "replayed"
 
     def answer(self, request: ModelRequest) -> ModelReply:
@@ -75,7 +75,6 @@ class Recordings:
         if digest_of(asked) != record.digest:
             raise self._diverged(request, *first_difference(record.asked, asked))
         cursor.session.popleft()
-        self.answered += 1
         if record.reply is not None:
             return record.reply.model_copy(update={"origin": _origin(record.reply)})
         again = bool(cursor.session) and cursor.session[0].call == request.call
@@ -84,7 +83,7 @@ class Recordings:
         fault = ModelFault(record.fault.kind, record.fault.message, retry_after=0.0 if again else None)
         # What was given up then is given up now: the gateway is not to try again what has no second recording.
         same = again or fault.kind in ("context", "bad_request")
-        raise fault if same else InfraError(f"{fault} (after {request.number} tries)")
+        raise fault if same else InfraError(f"{fault.kind}: {str(fault)[:300]} (after {request.number} tries)")
 
     def _cursor(self, request: ModelRequest) -> _Cursor:
         place = (request.call, request.number)
