@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import platform
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,22 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from harness.archive import Archive, fold
-from harness.budget import Budget
 from harness.config import config_digest
 from harness.display import Display
 from harness.errors import MachineError, UsageError
 from harness.evidence import EvidenceBuilder
 from harness.executor import LocalExecutor
 from harness.gates import build_gate
+from harness.gateways import is_simulated, open_gateway, origin_of
 from harness.hashing import digest_json
 from harness.instances import Instances
 from harness.integrity import Protected, Scanner
 from harness.journal import Journal
 from harness.lineage import Lineage
 from harness.loop import Effects, Loop
-from harness.models.gateway import ModelGateway, build_routes
-from harness.models.keys import check_route, is_loopback
-from harness.models.routes import adapter_for, recording_to, replaying
+from harness.models.gateway import ModelGateway
 from harness.notes import NoteKeeper
 from harness.paths import RunPaths, resolve, shipped
 from harness.predictions import score_predictions
@@ -86,7 +83,7 @@ async def open_machine(
     """Check keys and sandboxes, then open them. `calls` is where calls to live models are recorded; a `replay` answers
     them instead. Raises MachineError and UsageError that say what to do.
     """
-    gateway = _replaying_gateway(experiment, replay) if replay else _gateway(experiment, archive, calls)
+    gateway = open_gateway(experiment, archive, calls, replay)
     chosen = experiment.sandbox
     unsafe = os.environ.get("HARNESS_UNSAFE_LOCAL") == "1"
     sandboxes = await choose_provider(chosen.kind, root=chosen.root, image=chosen.image, images=chosen.images,
@@ -100,28 +97,7 @@ async def open_machine(
         await sandboxes.close()
         raise
     instances = Instances(sandboxes, cache_root(), digest)
-    return Machine(sandboxes, capabilities, digest, gateway, instances, _origin(experiment, replay))
-
-
-def _gateway(experiment: Experiment, archive: Archive | None, calls: Path | None) -> ModelGateway:
-    for choice in experiment.models.values():
-        check_route(choice)
-    budget = Budget(usd=experiment.budget.usd, tokens=experiment.budget.tokens)
-    if archive is not None:
-        budget.book("worker", archive.spent("worker"))
-        budget.book("proposer", archive.spent("proposer"))
-    return ModelGateway(build_routes(experiment.models, recording_to(calls) if calls else adapter_for), budget)
-
-
-def _origin(experiment: Experiment, replay: Replay | None) -> Origin:
-    if replay is not None and not _embedded(experiment):
-        return replay.recordings.origin()
-    return "simulated" if is_simulated(experiment) else "live"
-
-
-def _replaying_gateway(experiment: Experiment, replay: Replay) -> ModelGateway:
-    """No keys are asked for, and no cap holds: nothing is spent."""
-    return ModelGateway(build_routes(experiment.models, replaying(replay.recordings)))
+    return Machine(sandboxes, capabilities, digest, gateway, instances, origin_of(experiment, replay))
 
 
 def trial_engine(experiment: Experiment, machine: Machine, folder: Callable[[str], Path] | None) -> TrialEngine:
@@ -183,29 +159,6 @@ def check_placement(experiment: Experiment, scaffold: Scaffold, tasks: Mapping[s
     if worst and lowered[worst] > wanted:
         raise MachineError(f"{worst}, which is isolation grade {lowered[worst]}, and {wanted} is wanted\n"
                            f"to accept it: --set sandbox.min_grade={lowered[worst]}")  # fmt: skip
-
-
-def is_simulated(experiment: Experiment) -> bool:
-    """Whether every model is simulated, embedded or served by us on loopback."""
-    return all(
-        choice.name.startswith("simulated/") or _served_simulated(choice.api_base)
-        for choice in experiment.models.values()
-    )
-
-
-def _embedded(experiment: Experiment) -> bool:
-    return all(choice.name.startswith("simulated/") for choice in experiment.models.values())
-
-
-def _served_simulated(base: str | None) -> bool:
-    if not is_loopback(base):
-        return False
-    try:
-        with urllib.request.urlopen(f"{base}/models", timeout=2) as answer:
-            listed = json.load(answer)["data"]
-    except (OSError, ValueError, KeyError):
-        return False
-    return bool(listed) and all(str(model.get("id", "")).startswith("simulated/") for model in listed)
 
 
 async def preflight(experiment: Experiment) -> list[str]:
@@ -314,7 +267,8 @@ def _effects(
     listeners: list[Tracker],
 ) -> Effects:
     engine = trial_engine(experiment, machine, paths.trial)
-    measuring = trial_cache(experiment, machine, engine, serve=False) or engine
+    cache = None if paths.replay.exists() else trial_cache(experiment, machine, engine, serve=False)
+    measuring = cache or engine  # what a replay measures is no measurement of the model: it is not kept for others
     lineage, scaffolds = Lineage(paths.lineage), dict[str, Scaffold]()
 
     async def run_trial(spec: TrialSpec) -> Trial:
