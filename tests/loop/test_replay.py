@@ -56,7 +56,7 @@ def original(tmp_path_factory):
     with served() as base:
         asked = ["run", "small.toml", "-q", "-m", "openai/medium", "--api-base", base]
         done = subprocess.run([sys.executable, "-m", "harness", *asked], cwd=folder, capture_output=True, text=True,
-                              timeout=240, env={**os.environ, "OPENAI_API_KEY": SECRET})  # fmt: skip
+                              timeout=240, env={**os.environ, "OPENAI_API_KEY": SECRET, "HARNESS_CACHE_MB": "0"})  # fmt: skip
     assert done.returncode == 0, done.stderr
     return newest(folder)
 
@@ -150,6 +150,7 @@ def test_damage_is_a_divergence_and_a_missing_folder_one_error(project, recorded
 
 def test_a_replay_can_be_resumed_and_never_sends(project, recorded, monkeypatch, capsys):
     monkeypatch.chdir(project.folder)
+    monkeypatch.delattr("harness.wiring.trial_cache")  # what a replay measures is not kept for evaluations
     assert main(["run", "--replay", recorded.name, "-q"]) == 0
     again = newest(project.folder)
     lines = (again / "journal.jsonl").read_bytes().splitlines(keepends=True)
