@@ -62,7 +62,7 @@ class Broker:
         self._models, self._trial, self._seed, self._role = models, trial, seed, role
         self._started = time.monotonic()
         self._turn = asyncio.Lock()
-        self._requests = self._notes = self._remarks = 0
+        self._requests = self._notes = self._remarks = self._calls = 0
         self.usage = Usage()
         self.steps = 0
         self.counters: Counter[str] = Counter()
@@ -70,6 +70,8 @@ class Broker:
         """Seconds spent in the task's sandbox and in models: waiting for capacity is not work."""
         self.limit: str | None = None
         """The limit that ended the agent, if one did."""
+        self.reason = ""
+        """What was said about that limit."""
         self.fault: HarnessError | None = None
         """The infrastructure fault that ended the agent, if one did."""
         self.crash: Exception | None = None
@@ -107,7 +109,8 @@ class Broker:
             except Refused:
                 raise
             except LimitReached as reached:
-                self.limit = self.limit or reached.limit
+                if self.limit is None:
+                    self.limit, self.reason = reached.limit, str(reached)
                 refused = Refused("limit", str(reached), self.limit)
             except InfraError as error:
                 if isinstance(error, ModelFault) and error.kind in ("context", "bad_request"):
@@ -212,7 +215,9 @@ class Broker:
             raise Refused("bad_request", f"model alias {prompt.alias[:60]!r} is not declared; there are {known}")
         if not shallow([prompt.messages, prompt.tools, prompt.shape.response_format]):
             raise Refused("bad_request", "the request is nested too deeply")
-        call = ModelCall(**dict(prompt), seed=self._seed, role=self._role, trial=self._trial, deadline=self.deadline)
+        call = ModelCall(**dict(prompt), seed=self._seed, role=self._role, trial=self._trial, call=self._calls,
+                         deadline=self.deadline)  # fmt: skip
+        self._calls += 1
         self._trajectory.request(call.messages, call.tools)
         begun = time.monotonic()
         reply = await self._gateway.complete(call)

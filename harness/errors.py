@@ -81,7 +81,7 @@ class ProposalError(HarnessError):
 
 
 class LimitReached(HarnessError):
-    """A limit ended it: time_, working_, message_, token_ or cost_limit of the trial, or run_budget."""
+    """A limit ended it: time_, working_, message_, token_ or cost_limit of the trial, run_budget, or diverged (a replay)."""
 
     def __init__(self, limit: str, message: str = "") -> None:
         super().__init__(message or f"{limit} reached")

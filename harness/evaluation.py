@@ -17,12 +17,13 @@ from typing import Any
 
 from harness.config import to_experiment
 from harness.executor import LocalExecutor
+from harness.gateways import is_simulated
 from harness.paths import resolve
 from harness.records import Experiment, Split, Suite, Task, Trial, TrialSpec, Unit, Usage
 from harness.scaffold import read_scaffold
 from harness.stats import by_family, clustered_interval, coverage, pass_at_k, pass_hat_k, unit_means
 from harness.suites import load_suite
-from harness.wiring import check_placement, is_simulated, open_machine, trial_cache, trial_engine
+from harness.wiring import check_placement, open_machine, trial_cache, trial_engine
 
 RERUNS = 3
 """Fresh trials of a must_pass unit that failed; red when all of them fail too."""

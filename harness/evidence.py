@@ -53,7 +53,7 @@ class EvidenceBuilder:
         folder = self._paths.evidence(number)
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "tasks").mkdir(parents=True)
-        trials = [t for t in archive.trials.get(parent, ()) if t.spec.task in self._tasks]
+        trials = sorted((t for t in archive.trials.get(parent, ()) if t.spec.task in self._tasks), key=_in_plan_order)
         documents = {t.spec.key: self._document(t) for t in trials}
         signs = {t.spec.key: signs_of(documents[t.spec.key] or {}, t.flags) for t in trials}
         for task, group in by_task(trials).items():
@@ -108,6 +108,11 @@ class EvidenceBuilder:
         return file.read_text("utf-8") if file.exists() else "Nothing yet.\n"
 
 
+def _in_plan_order(trial: Trial) -> tuple[int, str, int]:
+    """Not in order of arrival: two runs that went the same way show the proposer the same pages."""
+    return trial.spec.attempt, trial.spec.task, trial.spec.seed
+
+
 def _task_page(task: Task, trials: list[Trial], signs: Mapping[str, Counter[str]]) -> str:
     rows = [[f"{t.spec.seed}-{t.spec.attempt}", t.outcome, score(t.score), failed_checks([t]) if not t.passed else "none",
              str(t.steps), ", ".join(f"{n} {c}" for n, c in sorted(signs[t.spec.key].items())) or "none",
@@ -142,7 +147,9 @@ def _summary(archive: Archive, parent: str, trials: list[Trial], signs: Mapping[
     lines = [f"# Summary\n\nParent {parent}: score {mean:.2f} over {len(trials)} trials, {lost} of them failed.\n"]
     lines += [f"- {name}: {', '.join(tasks) or 'none'}" for name, tasks in classes.items()]
     lines += ["", "Signs in failed trials (how many of them show it):", ""]
-    lines += [f"- {name}: {n} of {lost} ({SIGNS[name]})" for name, n in failing.most_common()] or ["- none"]
+    lines += [
+        f"- {name}: {n} of {lost} ({SIGNS[name]})" for name, n in sorted(failing.items(), key=lambda i: (-i[1], i[0]))
+    ] or ["- none"]
     tracked = record(archive.decisions)
     if tracked:
         lines += ["", "Your predictions so far: " + ", ".join(f"{name} {value:.2f}" for name, value in tracked.items())]

@@ -73,6 +73,8 @@ class Effects:
     score_predictions: Callable[[Archive, Decision], Decision]
     """The decision with the scores of its manifest's predictions."""
     listeners: Sequence[Tracker] = ()
+    last_round: int | None = None
+    """A replay ends with the last round that was recorded whole."""
 
 
 class Loop:
@@ -224,7 +226,7 @@ class Loop:
         """Run what is not journalled yet; each trial is journalled as it ends."""
         owed = [spec for spec in specs if spec.key not in self.archive.finished]
         async for trial in self._do.executor.run(owed, self._do.run_trial):
-            if trial.outcome != "cancelled":
+            if trial.outcome != "cancelled" or "diverged" in trial.flags:
                 self._emit(TrialDone(round=number, purpose=purpose, trial=trial))
 
     def _refusal(self, state: RoundState) -> Decision:
@@ -275,7 +277,10 @@ class Loop:
             return None
         if archive.ended is not None:
             return archive.ended.reason
-        return stop_reason(archive, self.experiment.budget, next_cost=2 * min(3, len(self._units("train"))))
+        reason = stop_reason(archive, self.experiment.budget, next_cost=2 * min(3, len(self._units("train"))))
+        if reason is None and self._do.last_round is not None and len(archive.rounds) >= self._do.last_round:
+            return "recording"
+        return reason
 
     # --- small things ---
 

@@ -8,6 +8,8 @@ runs/2026-11-24-0935-demo/
   trials/c0007/<task>/<seed>-<attempt>/    TRUTH: trajectory.json (ATIF-v1.7), result.json, verifier.json
   proposals/r03-0/     the proposer's trajectory of round 3, repair 0
   evidence/r03/        what the proposer of round 3 could read (derived, kept for reviewers)
+  calls/               what went over the wire to live models, one file per trial, proposal and memo: what a replay answers from
+  replay.jsonl         of a replay: which run it replays, then where it diverged
   notes/               ledger.md (facts, by the harness), memo.md (by the model)
   best/                derived: plain files of the best scaffold
   writer.lock          held by the one writer
@@ -78,6 +80,14 @@ class RunPaths:
     @property
     def writer_lock(self) -> Path:
         return self.root / "writer.lock"
+
+    @property
+    def calls(self) -> Path:
+        return self.root / "calls"
+
+    @property
+    def replay(self) -> Path:
+        return self.root / "replay.jsonl"
 
     @property
     def notes(self) -> Path:

@@ -33,7 +33,7 @@ def new_run(runs: Path, name: str) -> RunPaths:
 
 
 def find_run(runs: Path, name: str) -> RunPaths:
-    """A run by path, by folder name, or by a unique part of one; "last" is the newest. Raises UsageError."""
+    """A run by path, by folder name, or by a unique end or part of one; "last" is the newest. Raises UsageError."""
     given = Path(name)
     if (given / "journal.jsonl").is_file():
         return RunPaths(given.resolve())
@@ -41,7 +41,8 @@ def find_run(runs: Path, name: str) -> RunPaths:
     if name == "last" and known:
         return known[-1]
     exact = [run for run in known if run.name == name]
-    found = exact or [run for run in known if name in run.name]
+    ending = [run for run in known if run.name.endswith(f"-{name}")]
+    found = exact or ending or [run for run in known if name in run.name]
     if len(found) == 1:
         return found[0]
     if found:

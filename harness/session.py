@@ -18,7 +18,7 @@ from harness.seams import ExecResult, Mount, Sandbox, Sandboxes, SandboxSpec
 from harness.trajectory import Trajectory
 
 SCORED_LIMITS = frozenset({"message_limit", "token_limit", "cost_limit", "working_limit", "request_limit"})
-"""Limits after which the work is graded as it was left; time_limit scores 0, a cap of the run cancels."""
+"""Limits after which the work is graded as it was left; time_limit scores 0, a cap of the run and a replay that diverged cancel."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,8 @@ def _result(broker: Broker, ran: ExecResult) -> SessionResult:
         ended, detail, flags = "time_up", "time_limit", ["time_limit"]
     elif broker.limit == "run_budget":
         ended, detail = "cancelled", "the run's budget ended"
+    elif broker.limit == "diverged":
+        ended, detail, flags = "cancelled", broker.reason, ["diverged"]
     elif broker.limit is not None:
         ended, detail, flags = "limit", broker.limit, [broker.limit]
     elif ran.returncode != 0 or ran.oom:

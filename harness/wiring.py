@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,28 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from harness.archive import Archive, fold
-from harness.budget import Budget
 from harness.config import config_digest
 from harness.display import Display
 from harness.errors import MachineError, UsageError
 from harness.evidence import EvidenceBuilder
 from harness.executor import LocalExecutor
 from harness.gates import build_gate
+from harness.gateways import is_simulated, open_gateway, origin_of
 from harness.hashing import digest_json
 from harness.instances import Instances
 from harness.integrity import Protected, Scanner
 from harness.journal import Journal
 from harness.lineage import Lineage
 from harness.loop import Effects, Loop
-from harness.models.gateway import ModelGateway, build_routes
-from harness.models.keys import check_route, is_loopback
-from harness.models.routes import adapter_for
+from harness.models.gateway import ModelGateway
 from harness.notes import NoteKeeper
 from harness.paths import RunPaths, resolve, shipped
 from harness.predictions import score_predictions
 from harness.proposers import build_proposer
-from harness.records import Decision, Experiment, Grade, Rejection, Suite, Task, Trial, TrialSpec
+from harness.records import Decision, Experiment, Grade, Origin, Rejection, Suite, Task, Trial, TrialSpec
 from harness.records.events import RunResumed, RunStarted
+from harness.replays import Replay, replay_of
 from harness.runs import write_atomic
 from harness.sandboxes import choose_provider
 from harness.sandboxes.cache import cache_root
@@ -71,20 +70,20 @@ class Machine:
     """Of what sandboxes run on."""
     gateway: ModelGateway
     instances: Instances
+    origin: Origin
+    """Of what the models answer."""
 
     async def close(self) -> None:
         await self.sandboxes.close()
 
 
-async def open_machine(experiment: Experiment, archive: Archive | None = None) -> Machine:
-    """Check keys and sandboxes, then open them. Raises MachineError and UsageError that say what to do."""
-    for choice in experiment.models.values():
-        check_route(choice)
-    budget = Budget(usd=experiment.budget.usd, tokens=experiment.budget.tokens)
-    if archive is not None:
-        budget.book("worker", archive.spent("worker"))
-        budget.book("proposer", archive.spent("proposer"))
-    gateway = ModelGateway(build_routes(experiment.models, adapter_for), budget)
+async def open_machine(
+    experiment: Experiment, archive: Archive | None = None, *, calls: Path | None = None, replay: Replay | None = None
+) -> Machine:
+    """Check keys and sandboxes, then open them. `calls` is where calls to live models are recorded; a `replay` answers
+    them instead. Raises MachineError and UsageError that say what to do.
+    """
+    gateway = open_gateway(experiment, archive, calls, replay)
     chosen = experiment.sandbox
     unsafe = os.environ.get("HARNESS_UNSAFE_LOCAL") == "1"
     sandboxes = await choose_provider(chosen.kind, root=chosen.root, image=chosen.image, images=chosen.images,
@@ -97,7 +96,8 @@ async def open_machine(experiment: Experiment, archive: Archive | None = None) -
     except BaseException:
         await sandboxes.close()
         raise
-    return Machine(sandboxes, capabilities, digest, gateway, Instances(sandboxes, cache_root(), digest))
+    instances = Instances(sandboxes, cache_root(), digest)
+    return Machine(sandboxes, capabilities, digest, gateway, instances, origin_of(experiment, replay))
 
 
 def trial_engine(experiment: Experiment, machine: Machine, folder: Callable[[str], Path] | None) -> TrialEngine:
@@ -105,7 +105,7 @@ def trial_engine(experiment: Experiment, machine: Machine, folder: Callable[[str
     settings = TrialSettings(
         run_seed=experiment.seed, limits=experiment.limits, models=tuple(experiment.models),
         model_name=experiment.models["main"].name, isolation=machine.capabilities.grade, folder=folder,
-        default_origin="simulated" if is_simulated(experiment) else "live",
+        default_origin=machine.origin,
         names={alias: choice.name for alias, choice in experiment.models.items()},
     )  # fmt: skip
     return TrialEngine(machine.sandboxes, machine.gateway, machine.instances, settings)
@@ -161,25 +161,6 @@ def check_placement(experiment: Experiment, scaffold: Scaffold, tasks: Mapping[s
                            f"to accept it: --set sandbox.min_grade={lowered[worst]}")  # fmt: skip
 
 
-def is_simulated(experiment: Experiment) -> bool:
-    """Whether every model is simulated, embedded or served by us on loopback."""
-    return all(
-        choice.name.startswith("simulated/") or _served_simulated(choice.api_base)
-        for choice in experiment.models.values()
-    )
-
-
-def _served_simulated(base: str | None) -> bool:
-    if not is_loopback(base):
-        return False
-    try:
-        with urllib.request.urlopen(f"{base}/models", timeout=2) as answer:
-            listed = json.load(answer)["data"]
-    except (OSError, ValueError, KeyError):
-        return False
-    return bool(listed) and all(str(model.get("id", "")).startswith("simulated/") for model in listed)
-
-
 async def preflight(experiment: Experiment) -> list[str]:
     """What --dry-run says: everything that a run would need, tried."""
     suite, tasks = load_suite(experiment.suite.name)
@@ -231,12 +212,15 @@ async def build_loop(
     seed = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
     check_treatment(seed, seed, experiment.limits)
     check_placement(experiment, seed, tasks)
-    machine = await open_machine(experiment, archive)
+    replay = replay_of(paths)
+    machine = await open_machine(experiment, archive, calls=paths.calls, replay=replay)
     try:
         lock = make_lock(experiment, suite, tasks, seed, machine)
         archive = _begin(experiment, paths, journal, archive, lock, resumed)
         listeners = _listeners(experiment, paths, suite, archive, quiet)
         effects = _effects(experiment, paths, suite, tasks, machine, listeners)
+        if replay is not None:
+            effects = dataclasses.replace(effects, last_round=replay.last_round)
     except BaseException:
         await machine.close()
         raise
@@ -283,7 +267,8 @@ def _effects(
     listeners: list[Tracker],
 ) -> Effects:
     engine = trial_engine(experiment, machine, paths.trial)
-    measuring = trial_cache(experiment, machine, engine, serve=False) or engine
+    cache = None if paths.replay.exists() else trial_cache(experiment, machine, engine, serve=False)
+    measuring = cache or engine  # what a replay measures is no measurement of the model: it is not kept for others
     lineage, scaffolds = Lineage(paths.lineage), dict[str, Scaffold]()
 
     async def run_trial(spec: TrialSpec) -> Trial:
@@ -363,12 +348,16 @@ def comparable(lock: Mapping[str, Any]) -> dict[str, Any]:
     return {key: lock[key] for key in ("suite", "tasks", "scaffold", "sandbox", "models")}
 
 
-def refuse_changed_lock(paths: RunPaths, lock: Mapping[str, Any]) -> None:
-    """Raise UsageError when tasks, suite, scaffold or sandbox are not what the run began with."""
+def changed_since(paths: RunPaths, lock: Mapping[str, Any]) -> list[str]:
+    """Dotted names of what decides scores and is not what that run began with."""
     before = comparable(json.loads(paths.lock.read_text("utf-8")))
     now = comparable(lock)
-    changed = [f"{key}.{name}" for key in now for name in now[key] if before.get(key, {}).get(name) != now[key][name]]
-    if changed:
+    return [f"{key}.{name}" for key in now for name in now[key] if before.get(key, {}).get(name) != now[key][name]]
+
+
+def refuse_changed_lock(paths: RunPaths, lock: Mapping[str, Any]) -> None:
+    """Raise UsageError when tasks, suite, scaffold or sandbox are not what the run began with."""
+    if changed := changed_since(paths, lock):
         raise UsageError(f"--resume {paths.name}: {', '.join(changed[:4])} changed since the run began; results would not be "
                          "comparable\nrestore them, or start a new run")  # fmt: skip
 

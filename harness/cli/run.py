@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.archive import Archive, fold
 from harness.config import changed_keys, load_experiment, runs_folder, to_experiment
-from harness.errors import Interrupted, UsageError
+from harness.errors import Interrupted, ThresholdError, UsageError
 from harness.journal import Journal, replay
 from harness.paths import RunPaths
 from harness.records import Experiment, Suite
@@ -34,11 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="a.b=c", help="any key of the experiment; repeatable"
     )
     parser.add_argument("--resume", metavar="RUN", help='go on with a run: folder, name, part of a name, or "last"')
+    parser.add_argument("--replay", metavar="RUN", help="do a run again, its models answered from its recorded calls: no key, "
+                        "no network; says where it diverges, exit 4 then")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="check everything, run nothing")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress lines")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.replay:
+        return _replay(arguments)
     if arguments.resume:
         return _resume(arguments)
     if not arguments.experiment:
@@ -90,6 +94,26 @@ def _resume(arguments: argparse.Namespace) -> int:
     return _go(arguments, after, paths, archive)
 
 
+def _replay(arguments: argparse.Namespace) -> int:
+    from harness.replays import check_replayable, mark, replayed_experiment
+    from harness.wiring import locked_experiment
+
+    if arguments.experiment or arguments.resume or arguments.dry_run:
+        raise UsageError("--replay RUN takes its experiment from RUN, spends nothing and starts anew: no EXPERIMENT, --resume "
+                         "or --dry-run beside it")  # fmt: skip
+    source = find_run(runs_folder(), arguments.replay)
+    locked = locked_experiment(source)
+    check_replayable(source, locked)
+    experiment = replayed_experiment(locked, source.lock.name, overrides(arguments), arguments.model)
+    suite, _ = load_suite(experiment.suite.name)
+    _opening(arguments, experiment, suite)
+    paths = new_run(runs_folder(), f"{experiment.name}-replay")
+    write_atomic(paths.experiment, source.experiment.read_bytes())
+    write_atomic(paths.lock, json.dumps({"experiment": experiment.model_dump(mode="json", exclude_none=True)}).encode())
+    mark(paths, source)
+    return _go(arguments, experiment, paths, Archive())
+
+
 def _opening(arguments: argparse.Namespace, experiment: Experiment, suite: Suite) -> None:
     if not arguments.quiet:
         caps = {name: cap for name, cap in experiment.budget.model_dump().items() if cap is not None}
@@ -108,7 +132,17 @@ def _go(arguments: argparse.Namespace, experiment: Experiment, paths: RunPaths, 
         done = interruptible(run_experiment(experiment, paths, journal, archive, quiet=arguments.quiet), paths.root)
     print(summary(done))
     print(f"\nsee    harness show {paths.name} {done.best}   |   harness diff {paths.name} seed best   |   harness ui")
-    return 0
+    return _compared(paths, done) if paths.replay.exists() else 0
+
+
+def _compared(paths: RunPaths, done: Archive) -> int:
+    from harness.replays import report, report_text, source_of
+    from harness.wiring import changed_since
+
+    changed = changed_since(source_of(paths), json.loads(paths.lock.read_text("utf-8")))
+    found = report(paths, done, changed)
+    print(f"\n{report_text(found)}")
+    return 0 if found.same else ThresholdError.exit_code
 
 
 def interruptible(work: Coroutine[Any, Any, Archive], run_folder: Path) -> Archive:

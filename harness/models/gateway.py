@@ -133,7 +133,7 @@ class ModelGateway:
             begun = time.monotonic()
             try:
                 async with asyncio.timeout(left), route.limiter.slot():
-                    reply = await self._try(call, route, min(call.deadline - time.monotonic(), TRY_LIMIT))
+                    reply = await self._try(call, route, min(call.deadline - time.monotonic(), TRY_LIMIT), number)
             except TimeoutError:
                 raise LimitReached("time_limit") from None
             except ModelFault as fault:
@@ -145,10 +145,11 @@ class ModelGateway:
                 return reply
         raise AssertionError("unreachable: the last fault is raised in _after")
 
-    async def _try(self, call: ModelCall, route: Route, limit: float) -> ModelReply:
+    async def _try(self, call: ModelCall, route: Route, limit: float, number: int) -> ModelReply:
         request = ModelRequest(
             model=route.choice.name, messages=call.messages, tools=call.tools, sampling=call.sampling, shape=call.shape,
             seed=call.seed, api_base=route.choice.api_base, reasoning_effort=route.choice.reasoning_effort, time_limit=max(0.05, limit),
+            trial=call.trial, call=call.call, number=number,
         )  # fmt: skip
         try:
             async with asyncio.timeout(max(0.05, limit)):

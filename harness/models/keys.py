@@ -19,6 +19,8 @@ KEYS = {
     "sambanova": "SAMBANOVA_API_KEY", "together_ai": "TOGETHERAI_API_KEY", "xai": "XAI_API_KEY", "zai": "ZAI_API_KEY",
 }  # fmt: skip
 KEYLESS = ("hosted_vllm", "lm_studio", "ollama", "ollama_chat", "simulated")
+MIN_KEY = 8
+"""Shorter values are stand-ins (none, dummy) and occur in texts by chance."""
 _SHAPES = re.compile(
     r"(sk-[A-Za-z0-9_\-]{12,}|eyJ[A-Za-z0-9_\-.]{20,}|AIza[A-Za-z0-9_\-]{20,}|(?<=Bearer )[A-Za-z0-9_\-.]{12,})"
 )
@@ -52,6 +54,9 @@ def is_loopback(base: str | None) -> bool:
     return bool(base) and (urlsplit(str(base)).hostname or "") in ("127.0.0.1", "localhost", "::1")
 
 
-def redact(text: str) -> str:
-    """The text without anything shaped like a key."""
+def redact(text: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The text without anything shaped like a key, and without the keys that the environment holds, whatever their shape."""
+    for variable in KEYS.values():
+        if len(value := environ.get(variable, "")) >= MIN_KEY:
+            text = text.replace(value, "[key]")
     return _SHAPES.sub("[key]", text)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from harness.errors import FaultKind, ModelFault
 from harness.models.keys import redact
+from harness.models.wire import install
 from harness.records import ModelReply, ModelRequest, Usage
 
 _KINDS: dict[str, FaultKind] = {
@@ -89,13 +90,14 @@ class LitellmModel:
 
 
 def import_litellm() -> Any:
-    """litellm, told to fetch nothing, print nothing and report nothing."""
+    """litellm, told to fetch nothing, print nothing and report nothing; what it sends can be tapped (wire.py)."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_LOG", "ERROR")
     module: Any = importlib.import_module("litellm")
     module.suppress_debug_info = True
     module.telemetry = False
     module.turn_off_message_logging = True
+    install()
     return module
 
 

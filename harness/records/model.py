@@ -54,6 +54,10 @@ class ModelRequest(Record):
     reasoning_effort: str | None = None
     time_limit: float = 120.0
     """Seconds for this try; the adapter gives up after it with a `timeout` fault."""
+    trial: str = ""
+    """For whom the call is, its ordinal there and the number of this try: what recordings go by, and no model's business."""
+    call: int = 0
+    number: int = 1
 
 
 class ModelReply(Record):
@@ -85,5 +89,7 @@ class ModelCall(Prompt):
     role: Role = "worker"
     trial: str
     """Trial key, or proposal key, in the journal."""
+    call: int = 0
+    """Ordinal of the call in its session; tries of one call share it."""
     deadline: float
     """Monotonic time (time.monotonic) at which the trial's time limit ends."""

@@ -30,7 +30,7 @@ LAYERS = [
      "harness.trackers", "harness.evidence", "harness.signs", "harness.integrity", "harness.notes", "harness.display",
      "harness.port", "harness.testing", "harness.programs", "harness.taskcheck", "harness.attackers", "harness.scaffolding", "harness.junit"},
     {"harness.loop"},
-    {"harness.wiring", "harness.evaluation", "harness.adopt", "harness.bridges", "harness.frames"},
+    {"harness.wiring", "harness.evaluation", "harness.adopt", "harness.bridges", "harness.frames", "harness.gateways", "harness.replays"},
     {"harness.cli", "harness.__main__"},
 ]  # fmt: skip
 
