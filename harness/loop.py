@@ -72,6 +72,8 @@ class Effects:
     write_memo: Callable[[Archive, int], Awaitable[str]]
     score_predictions: Callable[[Archive, Decision], Decision]
     """The decision with the scores of its manifest's predictions."""
+    spent_out: Callable[[], bool] = lambda: False
+    """Whether the budget in dollars or tokens has refused a call."""
     listeners: Sequence[Tracker] = ()
     last_round: int | None = None
     """A replay ends with the last round that was recorded whole."""
@@ -207,6 +209,9 @@ class Loop:
             return
         while specs := self._affordable(self._gate.next_block(duel := self._duel(state))):
             await self._measure(specs, number)
+            if self._do.spent_out():  # the gate would ask again for what was cancelled
+                duel = self._duel(state)
+                break
         decision = self._gate.decide(duel)
         self._emit(GateDecided(decision=self._do.score_predictions(self.archive, decision)))
 
@@ -278,6 +283,8 @@ class Loop:
         if archive.ended is not None:
             return archive.ended.reason
         reason = stop_reason(archive, self.experiment.budget, next_cost=2 * min(3, len(self._units("train"))))
+        if reason is None and self._do.spent_out():
+            return "usd" if self.experiment.budget.tokens is None else "tokens"
         if reason is None and self._do.last_round is not None and len(archive.rounds) >= self._do.last_round:
             return "recording"
         return reason

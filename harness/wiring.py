@@ -297,6 +297,7 @@ def _effects(
         validate=validator.validate,
         write_memo=notes.write,
         score_predictions=scored,
+        spent_out=lambda: machine.gateway.exhausted,
         listeners=listeners,
     )
 

@@ -67,6 +67,8 @@ class ModelGateway:
         self._longest = 2 * TYPICAL_REPLY
         """Tokens of the longest reply so far: twice that is how far a reply without max_tokens is thought to go."""
         self._settled = asyncio.Event()
+        self.exhausted = False
+        """Whether the run's budget has refused a call: what is left of it is not worth going on for."""
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -100,13 +102,20 @@ class ModelGateway:
         wanted = Reservation(
             estimate.tokens, price(estimate) if price else None, tail.tokens, price(tail) if price else 0.0
         )
-        while self.budget.reserve(wanted) is Admission.LATER:
+        while self._admission(wanted) is Admission.LATER:
             try:
                 async with asyncio.timeout(call.deadline - time.monotonic()):
                     await self._settled.wait()
             except TimeoutError:
                 raise LimitReached("time_limit") from None
         return wanted
+
+    def _admission(self, wanted: Reservation) -> Admission:
+        try:
+            return self.budget.reserve(wanted)
+        except LimitReached:
+            self.exhausted = True
+            raise
 
     def _validate(self, call: ModelCall) -> Route:
         route = self._routes.get(call.alias)

@@ -68,6 +68,26 @@ def test_a_budget_that_just_holds_the_run_holds_it_after_a_kill_too(project, mon
         assert archive_of(run).fingerprint() == wanted.fingerprint(), f"cut {cut}"
 
 
+@pytest.mark.parametrize("tokens", [3000, 12_000, 20_000])
+def test_tokens_that_end_in_the_middle_of_anything_end_the_run(project, tokens):
+    done = project(
+        "run",
+        "small.toml",
+        "-q",
+        "--set",
+        f"budget.tokens={tokens}",
+        "--set",
+        "budget.rounds=50",
+        "--set",
+        "claim.at_end=false",
+    )
+    assert done.returncode == 0, done.stderr
+    archive = archive_of(only_run(project.folder))
+    assert archive.ended.reason == "tokens"
+    assert archive.spent().tokens <= tokens
+    assert project("run", "--resume", "last", "-q").returncode == 0
+
+
 def test_sigkill_in_the_middle_then_resume(project, unbroken):
     wanted = archive_of(unbroken).fingerprint()
     for delay in (0.7, 1.6, 2.6):
