@@ -184,12 +184,12 @@ async def run_experiment(
     loop, machine, listeners = await build_loop(experiment, paths, journal, archive, quiet=quiet)
     try:
         done = await loop.run()
-        Lineage(paths.lineage).checkout(done.best, paths.best)
-        return done
     finally:
         await machine.close()
         for listener in listeners:
             listener.close()
+    Lineage(paths.lineage).checkout(done.best, paths.best)  # last: where it is, all is done
+    return done
 
 
 async def claim_run(experiment: Experiment, paths: RunPaths, journal: Journal, archive: Archive) -> Archive:

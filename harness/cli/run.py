@@ -89,6 +89,8 @@ def _resume(arguments: argparse.Namespace) -> int:
     if changed:
         raise UsageError(f"--resume {paths.name}: config differs in {', '.join(changed)}; results would not be comparable\n"
                          "start a new run, or drop the change")  # fmt: skip
+    if archive.ended is not None and paths.best.exists():  # nothing is left to do, so nothing is opened for it
+        return _closing(paths, archive)
     suite, _ = load_suite(after.suite.name)
     _opening(arguments, after, suite)
     return _go(arguments, after, paths, archive)
@@ -130,6 +132,10 @@ def _go(arguments: argparse.Namespace, experiment: Experiment, paths: RunPaths, 
         if not arguments.quiet:
             print(f"run {paths.name}", file=sys.stderr, flush=True)
         done = interruptible(run_experiment(experiment, paths, journal, archive, quiet=arguments.quiet), paths.root)
+    return _closing(paths, done)
+
+
+def _closing(paths: RunPaths, done: Archive) -> int:
     print(summary(done))
     print(f"\nsee    harness show {paths.name} {done.best}   |   harness diff {paths.name} seed best   |   harness ui")
     return _compared(paths, done) if paths.replay.exists() else 0
