@@ -328,9 +328,11 @@ class Validator:
 
 
 def make_lock(
-    experiment: Experiment, suite: Suite, tasks: Mapping[str, Task], seed: Scaffold, machine: Machine
+    experiment: Experiment, suite: Suite, tasks: Mapping[str, Task], seed: Scaffold, machine: Machine | None
 ) -> dict[str, Any]:
-    """Everything by which a result can be traced: resolved config, versions, digests."""
+    """Everything by which a result can be traced: resolved config, versions, digests. Without a machine, no `sandbox`."""
+    sandbox = {} if machine is None else {"sandbox": {
+        "provider": machine.capabilities.provider, "grade": machine.capabilities.grade, "image": machine.digest}}  # fmt: skip
     return {
         "schema": 1,
         "experiment": experiment.model_dump(mode="json", exclude_none=True),
@@ -339,14 +341,14 @@ def make_lock(
         "tasks": {name: {"digest": task.digest, "agent": task.agent_digest, "grading": task.grading_digest}
                   for name, task in sorted(tasks.items())},
         "scaffold": {"start": experiment.scaffold.start, "digest": seed.digest},
-        "sandbox": {"provider": machine.capabilities.provider, "grade": machine.capabilities.grade, "image": machine.digest},
         "models": {alias: choice.name for alias, choice in experiment.models.items()},
+        **sandbox,
     }  # fmt: skip
 
 
 def comparable(lock: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a lock that decides scores: versions and the experiment's own keys are compared elsewhere."""
-    return {key: lock[key] for key in ("suite", "tasks", "scaffold", "sandbox", "models")}
+    return {key: lock[key] for key in ("suite", "tasks", "scaffold", "sandbox", "models") if key in lock}
 
 
 def changed_since(paths: RunPaths, lock: Mapping[str, Any]) -> list[str]:
@@ -361,6 +363,13 @@ def refuse_changed_lock(paths: RunPaths, lock: Mapping[str, Any]) -> None:
     if changed := changed_since(paths, lock):
         raise UsageError(f"--resume {paths.name}: {', '.join(changed[:4])} changed since the run began; results would not be "
                          "comparable\nrestore them, or start a new run")  # fmt: skip
+
+
+def refuse_changed_inputs(paths: RunPaths, experiment: Experiment) -> None:
+    """As refuse_changed_lock for a run that needs no sandbox any more."""
+    suite, tasks = load_suite(experiment.suite.name)
+    seed = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
+    refuse_changed_lock(paths, make_lock(experiment, suite, tasks, seed, None))
 
 
 def locked_experiment(paths: RunPaths) -> Experiment:

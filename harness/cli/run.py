@@ -75,7 +75,7 @@ def overrides(arguments: argparse.Namespace) -> list[str]:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    from harness.wiring import locked_experiment
+    from harness.wiring import locked_experiment, refuse_changed_inputs
 
     paths = find_run(runs_folder(), arguments.resume)
     archive = fold(replay(paths.journal))
@@ -90,6 +90,7 @@ def _resume(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--resume {paths.name}: config differs in {', '.join(changed)}; results would not be comparable\n"
                          "start a new run, or drop the change")  # fmt: skip
     if archive.ended is not None and paths.best.exists():  # nothing is left to do, so nothing is opened for it
+        refuse_changed_inputs(paths, after)
         return _closing(paths, archive)
     suite, _ = load_suite(after.suite.name)
     _opening(arguments, after, suite)
