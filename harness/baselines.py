@@ -15,9 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.errors import UsageError
+from harness.power import LEVEL, detectable_drop, sign_flip_p
 from harness.records import Trial
 from harness.runs import write_atomic
-from harness.stats import by_family, clustered_interval, detectable, paired
+from harness.stats import by_family, clustered_interval, paired
 
 SCHEMA = 1
 
@@ -32,19 +33,25 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Now minus baseline over the units that both have. `interval` and `detectable` are None with fewer than two families."""
+    """Now minus baseline over the units that both have.
+
+    `interval` is clustered by family: what to expect on other tasks of the kind; None with fewer than two families.
+    `p_value` is of the sign-flip test over units: whether the drop is beyond the noise of measuring these units again.
+    `detectable` is the smallest drop, spread evenly over the units, that would have been found with 80 % power; None: none.
+    """
 
     now: float
     before: float
     difference: float
     interval: tuple[float, float] | None
+    p_value: float
     detectable: float | None
     units: int
 
     @property
     def worse(self) -> bool:
-        """Whether the drop is beyond noise: the whole interval lies below zero."""
-        return self.interval is not None and self.interval[1] < 0.0
+        """Whether the drop is beyond noise."""
+        return self.p_value <= LEVEL
 
 
 def write_baseline(path: Path, identity: Mapping[str, Any], trials: Sequence[Trial]) -> None:
@@ -91,7 +98,8 @@ def compare(
     groups = by_family(pairs.differences, families)
     return Comparison(
         now=pairs.first, before=pairs.second, difference=pairs.first - pairs.second,
-        interval=clustered_interval(groups), detectable=detectable(groups), units=len(pairs.differences),
+        interval=clustered_interval(groups), p_value=sign_flip_p([d for _, d in pairs.differences]),
+        detectable=detectable_drop(trials, base.trials), units=len(pairs.differences),
     )  # fmt: skip
 
 

@@ -116,21 +116,6 @@ def coverage(trials: Sequence[Trial], planned: int) -> float:
     return sum(trial.counts for trial in trials) / planned if planned else 1.0
 
 
-def detectable(groups: Mapping[str, Sequence[float]], level: float = 0.95, power: float = 0.8) -> float | None:
-    """The smallest true drop that a paired comparison with this spread detects with `power`; None without an interval.
-
-    (t(1 - (1 - level) / 2) + t(power)) * SE, with the clustered SE and its degrees of freedom.
-    """
-    from scipy.stats import t as student
-
-    found = clustered_interval(groups, level)
-    if found is None:
-        return None
-    df = len(groups) - 1
-    bound = float(student.ppf(0.5 + level / 2, df))
-    return (bound + float(student.ppf(power, df))) * (found[1] - found[0]) / 2 / bound
-
-
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Chance that at least one of k attempts passes, from c passes in n: 1 - C(n-c, k) / C(n, k) (arXiv 2107.03374)."""
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)

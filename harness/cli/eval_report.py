@@ -36,12 +36,16 @@ def json_of(found: Evaluation, compared: Comparison | None) -> dict[str, object]
 
 
 def comparison_line(found: Comparison) -> str:
-    """The paired difference, and what it could have found."""
-    if found.interval is None:
-        return f"{found.difference:+.2f} against the baseline on {found.units} units of one family: no interval, so no verdict"
-    low, high = found.interval
-    return (f"{found.difference:+.2f} [{low:+.2f}, {high:+.2f}] against the baseline ({score(found.before)} -> {score(found.now)}, "
-            f"{found.units} pairs); a drop of {found.detectable or 0.0:.2f} would have been detected with 80 % power")  # fmt: skip
+    """The paired difference, whether it is beyond noise, and what could have been found."""
+    interval = f" [{found.interval[0]:+.2f}, {found.interval[1]:+.2f}]" if found.interval is not None else ""
+    noise = "beyond the noise of measuring again" if found.worse else "not beyond the noise of measuring again"
+    power = (
+        f"a drop of {found.detectable:.2f} over all tasks"
+        if found.detectable is not None
+        else "on so few units no drop"
+    )
+    return (f"{found.difference:+.2f}{interval} against the baseline ({score(found.before)} -> {score(found.now)}, {found.units} pairs), "
+            f"{noise} (p {found.p_value:.3f}); {power} would have been detected with 80 % power")  # fmt: skip
 
 
 def _rows(found: Evaluation) -> list[list[str]]:

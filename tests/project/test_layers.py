@@ -21,7 +21,7 @@ HEAVY = {
 LAYERS = [
     {"harness.records", "harness.errors", "harness.hashing", "harness.draws"},
     {"harness.seams"},
-    {"harness.stats", "harness.gates", "harness.selectors", "harness.budget", "harness.archive", "harness.claims",
+    {"harness.stats", "harness.power", "harness.gates", "harness.selectors", "harness.budget", "harness.archive", "harness.claims",
      "harness.audits", "harness.duels", "harness.stopping", "harness.render", "harness.predictions"},
     {"harness.digest", "harness.tasks", "harness.taskfile", "harness.suites", "harness.scaffold", "harness.lineage", "harness.journal",
      "harness.paths", "harness.config", "harness.tomlfile", "harness.runs", "harness.locks", "harness.baselines"},
