@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["Evaluation", "Experiment", "Frames", "evaluate", "load"]
 
 _HOMES = {
-    "evaluate": "harness.evaluation",
+    "evaluate": "harness.measure",
     "Evaluation": "harness.evaluation",
     "Experiment": "harness.records",
     "Frames": "harness.frames",

@@ -14,13 +14,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.config import flat
 from harness.errors import UsageError
 from harness.power import LEVEL, detectable_drop, sign_flip_p
 from harness.records import Trial
 from harness.runs import write_atomic
 from harness.stats import by_family, clustered_interval, paired
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Baseline:
 
     identity: Mapping[str, Any]
     trials: tuple[Trial, ...]
+    reruns: tuple[Trial, ...] = ()
+    """Of must_pass units: what a shard knows and the merged evaluation has to know too."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,12 @@ class Comparison:
         return self.p_value <= LEVEL
 
 
-def write_baseline(path: Path, identity: Mapping[str, Any], trials: Sequence[Trial]) -> None:
+def write_baseline(
+    path: Path, identity: Mapping[str, Any], trials: Sequence[Trial], reruns: Sequence[Trial] = ()
+) -> None:
     """Keep an evaluation as a baseline, whole or not at all."""
-    kept = [trial.model_dump(mode="json") for trial in trials]
-    data = {"schema": SCHEMA, "kind": "baseline", "identity": dict(identity), "trials": kept}
+    kept, again = ([trial.model_dump(mode="json") for trial in each] for each in (trials, reruns))
+    data = {"schema": SCHEMA, "kind": "baseline", "identity": dict(identity), "trials": kept, "reruns": again}
     write_atomic(path, json.dumps(data, indent=1, sort_keys=True).encode())
 
 
@@ -67,10 +72,11 @@ def read_baseline(path: Path) -> Baseline:
         data = json.loads(path.read_text("utf-8"))
         if data["kind"] != "baseline" or data["schema"] != SCHEMA:
             raise UsageError(
-                f"{path}: schema {data['schema']} of {data['kind']}; this version reads baselines of schema {SCHEMA}"
+                f"{path}: schema {data['schema']} of {data['kind']}; this version reads baselines of schema {SCHEMA}\n"
+                "measure it again: --update-baseline"
             )
-        trials = tuple(Trial.model_validate(trial) for trial in data["trials"])
-        return Baseline(dict(data["identity"]), trials)
+        trials, reruns = (tuple(Trial.model_validate(trial) for trial in data[key]) for key in ("trials", "reruns"))
+        return Baseline(dict(data["identity"]), trials, reruns)
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"{path}: no baseline: {first}\nmake one with --update-baseline {path}") from None
@@ -80,7 +86,7 @@ def compare(
     identity: Mapping[str, Any], trials: Sequence[Trial], base: Baseline, families: Mapping[str, str]
 ) -> Comparison:
     """Raises UsageError when the baseline was measured on something else, or shares no unit."""
-    now, before = _flat(identity), _flat(base.identity)
+    now, before = (flat(json.loads(json.dumps(dict(each)))) for each in (identity, base.identity))
     changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
     if changed:
         shown = ", ".join(
@@ -101,13 +107,3 @@ def compare(
         interval=clustered_interval(groups), p_value=sign_flip_p([d for _, d in pairs.differences]),
         detectable=detectable_drop(trials, base.trials), units=len(pairs.differences),
     )  # fmt: skip
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        if isinstance(inner, Mapping):
-            found.update(_flat(inner, f"{prefix}{key}."))
-        else:
-            found[prefix + key] = json.loads(json.dumps(inner))
-    return found

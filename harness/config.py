@@ -76,23 +76,24 @@ RESUMABLE = frozenset({"budget", "sandbox.concurrency", "tracking", "claim", "de
 
 def changed_keys(before: Experiment, after: Experiment) -> tuple[str, ...]:
     """Dotted names of keys that differ and may not: resume refuses them."""
-    old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    old, new = flat(before.model_dump(mode="json")), flat(after.model_dump(mode="json"))
     differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     return tuple(key for key in differing if not any(key == ok or key.startswith(ok + ".") for ok in RESUMABLE))
 
 
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+def flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted names; an empty table is a value."""
     if not isinstance(data, dict) or not data:
         return {prefix: data}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in data.items():
-        flat.update(_flat(value, f"{prefix}.{key}" if prefix else key))
-    return flat
+        found.update(flat(value, f"{prefix}.{key}" if prefix else key))
+    return found
 
 
 def config_digest(experiment: Experiment) -> str:
     """Digest of what decides a run: the experiment without the keys that may change on resume."""
-    kept = {key: value for key, value in _flat(experiment.model_dump(mode="json")).items()
+    kept = {key: value for key, value in flat(experiment.model_dump(mode="json")).items()
             if not any(key == ok or key.startswith(ok + ".") for ok in RESUMABLE)}  # fmt: skip
     return digest_json(kept)
 

@@ -16,6 +16,7 @@ from harness.records.events import (
     RoundStarted,
     RunEnded,
     RunResumed,
+    RunStarted,
     SealOpened,
     TrialDone,
 )
@@ -86,4 +87,48 @@ class Display:
         total = len(self._archive.finished)
         self._out.write(f"\r\x1b[Kr{event.round:02d}    {self._since} trials this round, {total} in all; "
                         f"last {event.trial.spec.task} {score(event.trial.score)}")  # fmt: skip
+        self._out.flush()
+
+
+class EvalProgress:
+    """A tracker for evaluations: one live line on a terminal, elsewhere a line now and then, so that a CI sees life."""
+
+    def __init__(self, out: TextIO | None = None, every: float = 60.0) -> None:
+        self._out = out or sys.stderr
+        self._live = self._out.isatty()
+        self._every = 0.1 if self._live else every
+        self._drawn = time.monotonic()
+        self._planned = self._done = self._unscored = 0
+
+    def on(self, event: Event) -> None:
+        """Count, and print when it is time."""
+        match event:
+            case RunStarted() | RunResumed():
+                self._planned = event.planned_trials or 0
+                if isinstance(event, RunResumed):
+                    self._done = event.finished_trials
+                    self._out.write(f"goes on: {event.finished_trials} of {self._planned} trials are there\n")
+            case TrialDone():
+                self._done += 1
+                self._unscored += not event.trial.counts
+                self._print(event)
+            case _:
+                pass
+
+    def close(self, time_limit: float = 60.0) -> None:
+        """Clear the live line."""
+        if self._live:
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+
+    def _print(self, event: TrialDone) -> None:
+        now = time.monotonic()
+        if now - self._drawn < self._every:
+            return
+        self._drawn = now
+        unscored = f", {self._unscored} without a score" if self._unscored else ""
+        text = (
+            f"{self._done} of {self._planned} trials{unscored}; last {event.trial.spec.task} {score(event.trial.score)}"
+        )
+        self._out.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
         self._out.flush()

@@ -25,7 +25,7 @@ def make_duel(archive: Archive, number: int, experiment: Experiment, units: tupl
         parent=parent,
         units=units,
         candidate_trials=archive.trials.get(candidate, ()),
-        parent_trials=_fresh(archive, parent, number),
+        parent_trials=fresh_trials(archive, parent, number),
         parent_now=tuple(now),
         first_attempt=_first_attempts(archive, number, (candidate, parent)),
         trials_left=_trials_left(archive, experiment),
@@ -36,11 +36,11 @@ def make_duel(archive: Archive, number: int, experiment: Experiment, units: tupl
     )
 
 
-def _fresh(archive: Archive, parent: str, number: int) -> tuple[Trial, ...]:
-    """The parent's trials of earlier rounds, but never those that selected it."""
-    selected_in = archive.candidates[parent].round if parent != archive.seed else -1
+def fresh_trials(archive: Archive, candidate: str, before: int) -> tuple[Trial, ...]:
+    """A candidate's trials of rounds before this one, but never those that selected it."""
+    selected_in = archive.candidates[candidate].round if candidate != archive.seed else -1
     rounds = archive.trial_rounds
-    return tuple(trial for trial in archive.trials.get(parent, ()) if selected_in < rounds[trial.spec.key] < number)
+    return tuple(trial for trial in archive.trials.get(candidate, ()) if selected_in < rounds[trial.spec.key] < before)
 
 
 def _first_attempts(archive: Archive, number: int, candidates: tuple[str, ...]) -> tuple[tuple[str, int], ...]:

@@ -1,49 +1,64 @@
-"""Score one scaffold on one suite: what `harness eval` does, for Python.
+"""An evaluation: one scaffold on one suite, its trials, and what they come to. Pure.
 
->>> found = harness.evaluate("plain", "smoke", seeds=1)
->>> found.score, found.interval, found.coverage
+Everything that `harness eval` prints, writes for a CI or compares is computed here, from the plan and the trials alone.
 """
 
 from __future__ import annotations
 
-import asyncio
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from harness.config import to_experiment
-from harness.executor import LocalExecutor
-from harness.gateways import is_simulated
-from harness.paths import resolve
-from harness.records import Experiment, Split, Suite, Task, Trial, TrialSpec, Unit, Usage
-from harness.scaffold import read_scaffold
+from harness.records import Record, Split, Suite, Trial, TrialSpec, Unit, Usage
 from harness.stats import by_family, clustered_interval, coverage, pass_at_k, pass_hat_k, unit_means
-from harness.suites import load_suite
-from harness.wiring import check_placement, open_machine, trial_cache, trial_engine
 
+COVERED = 0.95
+"""The share of planned trials with a score below which nothing is concluded."""
 RERUNS = 3
 """Fresh trials of a must_pass unit that failed; red when all of them fail too."""
+
+
+class EvalPlan(Record):
+    """What an evaluation set out to measure; lock.json of its folder holds it."""
+
+    scaffold: str
+    suite: str
+    splits: tuple[Split, ...]
+    attempts: int
+    shard: tuple[int, int] = (1, 1)
+    planned: int
+    """Trials of this shard that decide: those of tasks in quarantine are not counted."""
+    families: dict[str, str]
+    """Task -> family."""
+    identity: dict[str, Any]
+    """On what it was measured; equal identities make scores comparable."""
+    quarantine: tuple[str, ...] = ()
+    """Tasks whose trials are shown and decide nothing."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The trials of one scaffold on one suite, and what they come to."""
 
-    scaffold: str
-    suite: str
-    planned: int
+    plan: EvalPlan
     trials: tuple[Trial, ...]
-    families: Mapping[str, str]
-    identity: Mapping[str, Any] = field(default_factory=dict)
-    """On what it was measured; equal identities make scores comparable."""
     reruns: tuple[Trial, ...] = ()
     """Of units of must_pass tasks that failed: RERUNS fresh trials each."""
-    quarantine: tuple[str, ...] = ()
-    """Tasks whose trials are shown and decide nothing."""
+    stopped: str = ""
+    """Why infrastructure faults ended it early; '' when they did not."""
+
+    @property
+    def scaffold(self) -> str:
+        return self.plan.scaffold
+
+    @property
+    def suite(self) -> str:
+        return self.plan.suite
+
+    @property
+    def quarantine(self) -> tuple[str, ...]:
+        return self.plan.quarantine
 
     @property
     def deciding(self) -> tuple[Trial, ...]:
@@ -52,7 +67,7 @@ class Evaluation:
 
     @property
     def rerun(self) -> dict[Unit, int]:
-        """Units of must_pass tasks that failed, and how many of their fresh re-runs passed; 0 is red."""
+        """Units of must_pass tasks that failed, and how many of their fresh re-runs passed; 0 of RERUNS is red."""
         found: dict[Unit, int] = {}
         for trial in self.reruns:
             found[trial.spec.unit] = found.get(trial.spec.unit, 0) + trial.passed
@@ -75,8 +90,13 @@ class Evaluation:
         return fmean(pass_at_k(n, c, k) for n, c in enough), fmean(pass_hat_k(n, c, k) for n, c in enough)
 
     @property
+    def unfinished(self) -> int:
+        """Planned trials that were not measured to an outcome: a budget, a fault or a signal ended it before."""
+        return self.plan.planned - sum(trial.outcome != "cancelled" for trial in self.deciding)
+
+    @property
     def coverage(self) -> float:
-        return coverage(self.deciding, self.planned)
+        return coverage(self.deciding, self.plan.planned)
 
     @property
     def score(self) -> float | None:
@@ -87,114 +107,28 @@ class Evaluation:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Of the score, 95 %, clustered by family, within 0..1; None with fewer than two families."""
-        found = clustered_interval(by_family(list(unit_means(self.deciding).items()), self.families))
+        found = clustered_interval(by_family(list(unit_means(self.deciding).items()), self.plan.families))
         return (max(0.0, found[0]), min(1.0, found[1])) if found else None
 
 
-async def measure(
-    scaffold: str,
-    suite: str,
-    experiment: Experiment,
-    *,
-    splits: Sequence[Split] = ("train",),
-    attempts: int = 1,
-    folder: Path | None = None,
-    at_most: int | None = None,
-    shard: tuple[int, int] = (1, 1),
-    fresh: bool = False,
-    on_trial: Callable[[Trial], None] = lambda trial: None,
-) -> Evaluation:
-    """Run every unit of the splits `attempts` times. `folder` keeps trajectories; `at_most` trials;
-    `fresh` ones only, none out of the trial cache. Raises UsageError, MachineError, InfraError."""
-    chosen = read_scaffold(resolve(scaffold, "scaffolds", "", "scaffold"))
-    loaded, tasks = load_suite(suite)
-    check_placement(experiment, chosen, tasks)
-    specs = plan(loaded, experiment.suite.seeds, splits, attempts)[shard[0] - 1 :: shard[1]][:at_most]
-    budget = experiment.budget
-    deadline = time.monotonic() + budget.hours * 3600 if budget.hours is not None else math.inf
-    machine = await open_machine(experiment)
-    try:
-        engine = trial_engine(experiment, machine, (lambda key: folder / key) if folder is not None else None)
-        measuring = trial_cache(experiment, machine, engine, serve=not fresh) or engine
-
-        async def run_trial(spec: TrialSpec) -> Trial:
-            if time.monotonic() >= deadline:
-                return Trial(spec=spec, outcome="cancelled", score=None, detail="the budget's hours ended")
-            runner = engine if spec.attempt >= attempts else measuring
-            return await runner.run(spec, tasks[spec.task], chosen)
-
-        executor = LocalExecutor(experiment.sandbox.concurrency, machine.gateway.capacity)
-        done, reruns = list[Trial](), list[Trial]()
-        async for trial in executor.run(specs[: budget.trials], run_trial):
-            done.append(trial)
-            on_trial(trial)
-        async for trial in executor.run(_again(loaded, done, attempts), run_trial):
-            reruns.append(trial)
-            on_trial(trial)
-    finally:
-        await machine.close()
-    ordered, again = (
-        tuple(sorted(found, key=lambda t: (t.spec.task, t.spec.seed, t.spec.attempt))) for found in (done, reruns)
-    )
-    planned = sum(spec.task not in loaded.quarantine for spec in specs)
-    identity = identity_of(experiment, loaded, tasks, machine.capabilities.grade, splits, attempts)
-    return Evaluation(scaffold, suite, planned, ordered, _families(tasks), identity, again, loaded.quarantine)
+def evaluation_of(plan: EvalPlan, trials: Iterable[Trial], stopped: str = "") -> Evaluation:
+    """The evaluation that these trials make. Of a trial that was measured again after a fault, the last counts."""
+    last = {trial.spec.key: trial for trial in trials}
+    ordered = sorted(last.values(), key=lambda t: (t.spec.task, t.spec.seed, t.spec.attempt))
+    first, again = ([t for t in ordered if (t.spec.attempt >= plan.attempts) is late] for late in (False, True))
+    return Evaluation(plan, tuple(first), tuple(again), stopped)
 
 
-def _again(suite: Suite, done: Sequence[Trial], attempts: int) -> list[TrialSpec]:
-    """Fresh trials for units of must_pass tasks of which no attempt passed."""
-    tried = {trial.spec.unit for trial in done if trial.counts and trial.spec.task in suite.must_pass}
-    failed = sorted(tried - {trial.spec.unit for trial in done if trial.passed}, key=str)
-    return [TrialSpec(candidate="eval", task=unit.task, seed=unit.seed, attempt=attempts + number)
-            for unit in failed for number in range(RERUNS)]  # fmt: skip
-
-
-def identity_of(
-    experiment: Experiment, suite: Suite, tasks: Mapping[str, Task], grade: str, splits: Sequence[Split], attempts: int
-) -> dict[str, Any]:
-    """What decides scores besides the scaffold."""
-    return {
-        "suite": suite.digest, "tasks": {name: task.digest for name, task in sorted(tasks.items())},
-        "models": {alias: choice.name for alias, choice in sorted(experiment.models.items())},
-        "origin": "simulated" if is_simulated(experiment) else "live", "isolation": grade, "seed": experiment.seed,
-        "seeds": experiment.suite.seeds, "splits": list(splits), "attempts": attempts,
-        "limits": experiment.limits.model_dump(mode="json"),
-    }  # fmt: skip
-
-
-def evaluate(
-    scaffold: str | Path,
-    suite: str | Path,
-    experiment: Experiment | None = None,
-    *,
-    model: str = "simulated/medium",
-    seeds: int = 3,
-    attempts: int = 1,
-    splits: Sequence[Split] = ("train",),
-    folder: Path | None = None,
-    at_most: int | None = None,
-    shard: tuple[int, int] = (1, 1),
-    fresh: bool = False,
-    on_trial: Callable[[Trial], None] = lambda trial: None,
-) -> Evaluation:
-    """Score `scaffold` on `suite` (folders, files or shipped names) and wait for it; not from within a running event loop.
-
-    `experiment` settles everything else (sandbox, limits, models); without one, `model` with the defaults. `folder`
-    keeps trajectories; `shard` (i, n) measures the i-th of n parts; `fresh` takes nothing out of the trial cache. Raises UsageError for what is wrong in the input, MachineError for what this machine lacks,
-    InfraError when infrastructure faults stop it.
-    """
-    if experiment is None:
-        experiment = to_experiment({"name": "evaluate", "models": {"main": {"name": model}}, "budget": {"trials": 10**6},
-                                    "suite": {"name": str(suite), "seeds": seeds}}, "harness.evaluate", [])  # fmt: skip
-    return asyncio.run(measure(str(scaffold), str(suite), experiment, splits=splits, attempts=attempts, folder=folder,
-                               at_most=at_most, shard=shard, fresh=fresh, on_trial=on_trial))  # fmt: skip
-
-
-def plan(suite: Suite, seeds: int, splits: Sequence[Split], attempts: int) -> list[TrialSpec]:
+def specs_of(suite: Suite, seeds: int, splits: Sequence[Split], attempts: int) -> list[TrialSpec]:
     """Attempts of every unit of the splits, attempt by attempt."""
     return [TrialSpec(candidate="eval", task=unit.task, seed=unit.seed, attempt=attempt, split=split)
             for attempt in range(attempts) for split in splits for unit in suite.units(split, seeds)]  # fmt: skip
 
 
-def _families(tasks: Mapping[str, Task]) -> dict[str, str]:
-    return {name: task.family for name, task in tasks.items()}
+def rerun_specs(suite: Suite, done: Sequence[Trial], attempts: int) -> list[TrialSpec]:
+    """Fresh trials for units of must_pass tasks of which no attempt passed."""
+    tried = {trial.spec.unit: trial.spec.split for trial in done if trial.counts and trial.spec.task in suite.must_pass}
+    passed = {trial.spec.unit for trial in done if trial.passed}
+    return [TrialSpec(candidate="eval", task=unit.task, seed=unit.seed, attempt=attempts + number, split=split)
+            for unit, split in sorted(tried.items(), key=lambda item: str(item[0])) if unit not in passed
+            for number in range(RERUNS)]  # fmt: skip

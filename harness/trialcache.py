@@ -131,7 +131,7 @@ def _give_back(path: Path, handle: int) -> None:
 
 def identity_of(experiment: Experiment, sandbox: str) -> str:
     """Digest of what is equal for all trials of an experiment: models, their settings, seed, limits, what sandboxes run on."""
-    models = {alias: _model(choice) for alias, choice in experiment.models.items()}
+    models = {alias: model_identity(choice) for alias, choice in experiment.models.items()}
     sdk = digest_folder(_PACKAGE / "sdk")
     simulated = any(choice.name.startswith("simulated/") for choice in experiment.models.values())
     return digest_json(["trials", SCHEMA, experiment.seed, experiment.limits.model_dump(mode="json"), models, sandbox, sdk,
@@ -143,7 +143,7 @@ def trial_key(identity: str, spec: TrialSpec, task: Task, scaffold: Scaffold) ->
     return digest_json([identity, task.id, task.agent_digest, scaffold.digest, spec.seed, spec.attempt])
 
 
-def _model(choice: ModelChoice) -> Mapping[str, Any]:
+def model_identity(choice: ModelChoice) -> Mapping[str, Any]:
     """A model as the key names it: its server by host, as ports come and go; servers on loopback are told apart by name only."""
     server = "loopback" if is_loopback(choice.api_base) else urlsplit(choice.api_base or "").hostname
     return {"name": choice.name, "server": server, "reasoning_effort": choice.reasoning_effort}

@@ -11,7 +11,7 @@ from harness.adopt import KINDS, Adopted, adopt
 from harness.cli.reading import as_json, print_json
 from harness.config import runs_folder, to_experiment
 from harness.errors import ThresholdError, UsageError
-from harness.evaluation import evaluate
+from harness.measure import evaluate
 from harness.records import Trial
 from harness.runs import write_atomic
 

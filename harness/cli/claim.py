@@ -6,8 +6,8 @@ import argparse
 import sys
 
 from harness.archive import fold
+from harness.cli.interrupt import interruptible
 from harness.cli.reading import as_json, print_json
-from harness.cli.run import interruptible
 from harness.config import runs_folder
 from harness.errors import UsageError
 from harness.journal import Journal, replay
@@ -35,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
         if not archive.candidates:
             raise UsageError(f"{paths.name}: no candidate yet; nothing to claim")
         with Journal(paths.journal, paths.writer_lock) as journal:
-            archive = interruptible(claim_run(locked_experiment(paths), paths, journal, archive), paths.root)
+            archive = interruptible(
+                claim_run(locked_experiment(paths), paths, journal, archive), f"go on with: harness claim {paths.name}"
+            )
     claim = archive.claims[-1]
     if arguments.json:
         return print_json(claim.model_dump(mode="json"))

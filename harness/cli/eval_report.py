@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from harness.baselines import Comparison
-from harness.evaluation import Evaluation
+from harness.evaluation import COVERED, Evaluation
 from harness.render import by_task, failed_checks, score, table
 
 
@@ -19,7 +19,7 @@ def markdown(found: Evaluation, compared: Comparison | None, problem: str) -> st
     head = ["task", "passed", "score", "failed checks"]
     rows = [head, ["---"] * 4, *_rows(found)]
     lines = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-    verdict = f"**failed**: {problem}" if problem else "**passed**" if found.coverage >= 0.95 else "**not finished**"
+    verdict = f"**failed**: {problem}" if problem else "**passed**" if found.coverage >= COVERED else "**not finished**"
     listed = "\n".join(f"- {line}" for line in _lines(found, compared))
     return f"### {found.scaffold} on {found.suite}\n\n{verdict}\n\n{lines}\n\n{listed}\n\n"
 
@@ -28,9 +28,9 @@ def json_of(found: Evaluation, compared: Comparison | None) -> dict[str, object]
     """The same for programs."""
     against = {**asdict(compared), "worse": compared.worse} if compared is not None else None
     return {"baseline": against, "scaffold": found.scaffold, "suite": found.suite, "score": found.score, "interval": found.interval,
-            "coverage": found.coverage, "planned": found.planned, "cached": sum(t.cached for t in found.trials),
+            "coverage": found.coverage, "planned": found.plan.planned, "cached": sum(t.cached for t in found.trials),
             "spent": found.spent.model_dump(mode="json"), "quarantine": list(found.quarantine),
-            "must_pass": {str(unit): passed for unit, passed in found.rerun.items()},
+            "stopped": found.stopped, "must_pass": {str(unit): passed for unit, passed in found.rerun.items()},
             "trials": [t.model_dump(mode="json") for t in found.trials],
             "reruns": [t.model_dump(mode="json") for t in found.reruns]}  # fmt: skip
 
@@ -69,8 +69,8 @@ def _lines(found: Evaluation, compared: Comparison | None) -> list[str]:
     origins = ", ".join(sorted({t.origin for t in found.trials}))
     lines.append(f"{found.scaffold} on {found.suite}: {score(found.score)}{interval}; coverage {found.coverage:.0%}, "
                  f"{len(found.trials)} trials{f' ({cached} cached)' if cached else ''}, {origins}")  # fmt: skip
-    if missing := found.planned - sum(t.outcome != "cancelled" for t in found.deciding):
-        lines.append(f"the budget ended: {missing} of {found.planned} trials were not finished")
+    if (missing := found.unfinished) > 0 and not found.stopped:
+        lines.append(f"the budget ended: {missing} of {found.plan.planned} trials were not finished")
     spent = found.spent
     if spent.calls:
         money = "unpriced" if spent.usd is None else f"${spent.usd:.2f}"

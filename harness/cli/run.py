@@ -5,16 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import signal
 import sys
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import Any
 
 from harness.archive import Archive, fold
+from harness.cli.interrupt import interruptible
 from harness.config import changed_keys, load_experiment, runs_folder, to_experiment
-from harness.errors import Interrupted, ThresholdError, UsageError
+from harness.errors import ThresholdError, UsageError
 from harness.journal import Journal, replay
 from harness.paths import RunPaths
 from harness.records import Experiment, Suite
@@ -132,7 +128,8 @@ def _go(arguments: argparse.Namespace, experiment: Experiment, paths: RunPaths, 
 
         if not arguments.quiet:
             print(f"run {paths.name}", file=sys.stderr, flush=True)
-        done = interruptible(run_experiment(experiment, paths, journal, archive, quiet=arguments.quiet), paths.root)
+        done = interruptible(run_experiment(experiment, paths, journal, archive, quiet=arguments.quiet),
+                             f"go on with: harness run --resume {paths.name}")  # fmt: skip
     return _closing(paths, done)
 
 
@@ -150,29 +147,3 @@ def _compared(paths: RunPaths, done: Archive) -> int:
     found = report(paths, done, changed)
     print(f"\n{report_text(found)}")
     return 0 if found.same else ThresholdError.exit_code
-
-
-def interruptible(work: Coroutine[Any, Any, Archive], run_folder: Path) -> Archive:
-    """Run to the end, or to the first SIGINT or SIGTERM (clean stop); a second one ends the process at once."""
-    received: list[int] = []
-
-    async def main() -> Archive:
-        task = asyncio.ensure_future(work)
-        loop = asyncio.get_running_loop()
-
-        def stop(number: int) -> None:
-            if received:
-                os._exit(128 + number)
-            received.append(number)
-            print("\nstopping; what is finished is kept (again: stop at once)", file=sys.stderr, flush=True)
-            task.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop, number)
-        return await task
-
-    try:
-        return asyncio.run(main())
-    except asyncio.CancelledError:
-        number = received[0] if received else signal.SIGINT
-        raise Interrupted(number, f"interrupted; go on with: harness run --resume {run_folder.name}") from None

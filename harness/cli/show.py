@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 from harness.archive import Archive
+from harness.cli.eval_report import json_of, text_of
 from harness.cli.reading import as_json, open_named, print_json, runs_of
 from harness.errors import UsageError, did_you_mean
+from harness.evalfolder import is_evaluation, read_evaluation
 from harness.paths import RunPaths
 from harness.records import Trial
 from harness.render import (
@@ -50,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.run is None:
         return _list(arguments)
     paths, archive = open_named(arguments.run)
+    if arguments.task is None and is_evaluation(paths):
+        return _evaluation(arguments, paths)
     if arguments.candidate is None:
         return _run(arguments, archive)
     candidate = known_candidate(archive, arguments.candidate)
@@ -58,11 +62,20 @@ def run(arguments: argparse.Namespace) -> int:
     return _task(arguments, paths, archive, candidate)
 
 
+def _evaluation(arguments: argparse.Namespace, paths: RunPaths) -> int:
+    found = read_evaluation(paths)
+    if arguments.json:
+        return print_json(json_of(found, None))
+    print(text_of(found, None))
+    return 0
+
+
 def known_candidate(archive: Archive, name: str) -> str:
     """A candidate id of this run, measured or refused; also "best" and "seed". Raises UsageError."""
     if name in ("best", "seed"):
         return archive.best if name == "best" else archive.seed
-    known = list(dict.fromkeys([*archive.candidates, *(d.candidate for d in archive.decisions)]))
+    measured = (trial.spec.candidate for trial in archive.all_trials)  # an evaluation has trials only
+    known = list(dict.fromkeys([*archive.candidates, *(d.candidate for d in archive.decisions), *measured]))
     if name not in known:
         raise UsageError(
             f'candidate "{name}": not in {archive.run}{did_you_mean(name, known)}\nit has {", ".join(known)}'

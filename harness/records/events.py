@@ -31,11 +31,14 @@ class RunStarted(_Event):
     experiment: str
     config: str
     lock: str
+    planned_trials: int | None = None
+    """Of an evaluation; a run decides as it goes."""
 
 
 class RunResumed(_Event):
     type: Literal["run.resumed"] = "run.resumed"
     finished_trials: int
+    planned_trials: int | None = None
 
 
 class CandidateAdded(_Event):
@@ -131,7 +134,7 @@ class ClaimMade(_Event):
 
 
 class RunEnded(_Event):
-    """`reason`: rounds, trials, usd, hours, patience, undetectable, infra, interrupted."""
+    """`reason`: rounds, trials, usd, tokens, hours, patience, recording; of an evaluation done, budget, infra."""
 
     type: Literal["run.ended"] = "run.ended"
     reason: str

@@ -21,7 +21,7 @@ HEAVY = {
 LAYERS = [
     {"harness.records", "harness.errors", "harness.hashing", "harness.draws"},
     {"harness.seams"},
-    {"harness.stats", "harness.power", "harness.gates", "harness.selectors", "harness.budget", "harness.archive", "harness.claims",
+    {"harness.stats", "harness.power", "harness.gates", "harness.evaluation", "harness.selectors", "harness.budget", "harness.archive", "harness.claims",
      "harness.audits", "harness.duels", "harness.stopping", "harness.render", "harness.predictions"},
     {"harness.digest", "harness.tasks", "harness.taskfile", "harness.suites", "harness.scaffold", "harness.lineage", "harness.journal",
      "harness.paths", "harness.config", "harness.tomlfile", "harness.runs", "harness.locks", "harness.baselines"},
@@ -30,7 +30,7 @@ LAYERS = [
      "harness.trackers", "harness.evidence", "harness.signs", "harness.integrity", "harness.notes", "harness.display",
      "harness.port", "harness.testing", "harness.programs", "harness.taskcheck", "harness.attackers", "harness.scaffolding", "harness.junit"},
     {"harness.loop"},
-    {"harness.wiring", "harness.evaluation", "harness.adopt", "harness.bridges", "harness.frames", "harness.gateways", "harness.replays"},
+    {"harness.wiring", "harness.evalfolder", "harness.identity", "harness.measure", "harness.adopt", "harness.bridges", "harness.frames", "harness.gateways", "harness.replays"},
     {"harness.cli", "harness.__main__"},
 ]  # fmt: skip
 
