@@ -115,11 +115,16 @@ def statement(claim: Claim) -> str:
         f"e-value {claim.e_value:.2g}."
     )
     if not claim.can_claim:
-        return (f"{said} {claim.families} sealed tasks cannot carry a claim: an e-value of {E_TO_CLAIM:.0f} needs "
-                f"at least {FAMILIES_FOR_E}, a +12 point claim about {claim.families_needed}.")  # fmt: skip
+        return f"{said} {too_few(claim.families, claim.families_needed)}"
     if claim.e_value >= E_TO_CLAIM:
         return f"{said} This carries the claim that {claim.best} is better than the seed."
     return f"{said} This does not carry a claim; a null result is a result."
+
+
+def too_few(families: int, needed: int) -> str:
+    """What a sealed split of so many families cannot do."""
+    return (f"{families} sealed task{'s' * (families != 1)} cannot carry a claim: an e-value of {E_TO_CLAIM:.0f} needs at least {FAMILIES_FOR_E}, "
+            f"a +12 point claim about {needed}.")  # fmt: skip
 
 
 def _spec(candidate: str, unit: Unit, attempt: int) -> TrialSpec:

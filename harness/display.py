@@ -20,7 +20,7 @@ from harness.records.events import (
     SealOpened,
     TrialDone,
 )
-from harness.render import claim_text, closing, decision_line, points, score, seed_score
+from harness.render import audit_line, claim_text, closing, decision_line, score, seed_score
 
 
 class Display:
@@ -51,8 +51,7 @@ class Display:
                 self._first_seed_line()
                 self._line(decision_line(self._archive, event.decision))
             case AuditDone():
-                said = "holds" if event.passed else "does not hold: rolled back"
-                self._line(f"audit  {event.champion} against {event.ancestor} on val: {points(event.delta)} pp, {said}")
+                self._line(f"audit  {audit_line(event)}")
             case SealOpened():
                 self._line(
                     f"claim  opening the sealed split (time {event.opened}): {event.best} against {event.baseline}"

@@ -11,6 +11,7 @@ runs/2026-11-24-0935-demo/
   calls/               what went over the wire to live models, one file per trial, proposal and memo: what a replay answers from
   replay.jsonl         of a replay: which run it replays, then where it diverged
   notes/               ledger.md (facts, by the harness), memo.md (by the model)
+  report.html          derived: what came out, for a reviewer; one page that needs nothing else
   best/                derived: plain files of the best scaffold
   writer.lock          held by the one writer
 """
@@ -92,6 +93,10 @@ class RunPaths:
     @property
     def notes(self) -> Path:
         return self.root / "notes"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
 
     @property
     def best(self) -> Path:

@@ -1,4 +1,4 @@
-"""The one renderer: what `show`, the live lines, the notes in MLflow and the ledger print. Pure text, no colour.
+"""The one renderer: the words of `show`, the live lines, the report, the notes in MLflow and the ledger. Text, no colour.
 
 Scores are 0..1 with two digits, differences in points (pp) with one. A candidate's difference is its gate's posterior
 mean and is labelled *selected*: only a claim has a confidence interval.
@@ -6,10 +6,27 @@ mean and is labelled *selected*: only a claim has a confidence interval.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from harness.archive import Archive
-from harness.records import Claim, Decision, Trial, Usage
+from harness.records import Claim, Decision, Manifest, Trial, Usage
+from harness.records.events import AuditDone
+
+SELECTED = ("A difference is the gate's posterior mean with its 95 % posterior interval, in points. It is selected: the data that "
+            "stopped the gate are the data that are shown. Differences of several rounds are never summed; only a claim is for "
+            "a reviewer.")  # fmt: skip
+ROUND_COLUMNS = ("round", "candidate", "change", "parent", "score", "delta pp (selected)", "verdict")
+TASK_COLUMNS = ("task", "parent", "candidate", "delta_pp", "passed", "failed checks")
+_UNPRINTABLE = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufffe\\uffff]"
+)
+
+
+def printable(text: str) -> str:
+    """The text with what is no text (control characters, marks that turn the direction) shown as \ufffd; CR LF is LF."""
+    return _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n"))
 
 
 def points(value: float | None) -> str:
@@ -67,9 +84,9 @@ def markdown_table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
 def title_of(archive: Archive, decision: Decision) -> str:
     """The candidate's title, from the lineage or from the proposal that never got there."""
     if decision.candidate in archive.candidates:
-        return archive.candidates[decision.candidate].title
+        return printable(archive.candidates[decision.candidate].title)
     proposal = archive.proposals.get(decision.round)
-    return proposal.manifest.title if proposal else "no proposal"
+    return printable(proposal.manifest.title) if proposal else "no proposal"
 
 
 def decision_line(archive: Archive, decision: Decision) -> str:
@@ -86,14 +103,26 @@ def decision_line(archive: Archive, decision: Decision) -> str:
 
 def one_line(text: str, limit: int) -> str:
     """The text without line breaks, cut with an ellipsis."""
-    flat = " ".join(text.split())
+    flat = " ".join(printable(text).split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def seed_score(archive: Archive) -> float | None:
     """Mean train score of the seed, over every gate trial of it that counts."""
-    scores = [t.score for t in archive.trials.get(archive.seed, ()) if t.score is not None]
-    return sum(scores) / len(scores) if scores else None
+    return mean_score(archive.trials.get(archive.seed, ()))
+
+
+def round_rows(archive: Archive) -> list[list[str]]:
+    """One row per decided round, under ROUND_COLUMNS."""
+    return [[f"r{d.round:02d}", d.candidate, title_of(archive, d), score(d.parent_score), score(d.score), delta(d), verdict(d)]
+            for d in archive.decisions]  # fmt: skip
+
+
+def audit_line(audit: AuditDone) -> str:
+    """One audit in one line, with the gap between what train promised and what val gave."""
+    return (f"{audit.champion} against {audit.ancestor} on val: {points(audit.delta)} "
+            f"[{points(audit.lower)}, {points(audit.upper)}], train {points(audit.train_gain)}: "
+            f"{'holds' if audit.passed else 'rolled back'}")  # fmt: skip
 
 
 def summary(archive: Archive) -> str:
@@ -101,12 +130,51 @@ def summary(archive: Archive) -> str:
     lines = [f"run {archive.run}   experiment {archive.experiment}   {state(archive)}"]
     lines += [f"seed   {archive.seed}  {'seed scaffold':38}  {score(seed_score(archive))}"]
     lines += [decision_line(archive, decision) for decision in archive.decisions]
-    lines += [f"audit r{a.round:02d}  {a.champion} against {a.ancestor} on val: {points(a.delta)} "
-              f"[{points(a.lower)}, {points(a.upper)}], train {points(a.train_gain)}: "
-              f"{'holds' if a.passed else 'rolled back'}" for a in archive.audits]  # fmt: skip
+    lines += [f"audit r{audit.round:02d}  {audit_line(audit)}" for audit in archive.audits]
     lines += ["", closing(archive)]
-    lines += [claim_text(claim) for claim in archive.claims[-1:]]
+    lines += [f"       {text}" for text in (unscored(archive),) if text]
+    lines += [claim_text(claim) for claim in archive.claims[-1:]] or [f"       {headline(archive)}"]
     return "\n".join(lines)
+
+
+def headline(archive: Archive) -> str:
+    """What came out, in a sentence or two: the claim, or the plain statement that there is none."""
+    if archive.claims:
+        return archive.claims[-1].statement
+    best, rounds = archive.best, len(archive.decisions)
+    if not archive.all_trials:
+        return "Nothing was measured."
+    if not rounds:
+        return f"No round was decided, so best is the seed: {score(seed_score(archive))} on train."
+    if best == archive.seed:
+        kept = any(decision.verdict == "keep" for decision in archive.decisions)
+        what = (
+            "What was kept did not hold on val" if kept else f"No edit was kept in {rounds} round{'s' * (rounds > 1)}"
+        )
+        return f"{what}, so best is the seed: {score(seed_score(archive))} on train. A null result is a result."
+    return (f"{best} scores {score(mean_score(archive.trials.get(best, ())))} on train, the seed {score(seed_score(archive))}; it was selected "
+            f"on these tasks, so this is no claim. harness claim {archive.run} makes one, on the sealed split.")  # fmt: skip
+
+
+def origin_note(archive: Archive) -> str:
+    """What the origin of the replies means for the scores; nothing for live ones."""
+    origins = sorted({trial.origin for trial in archive.all_trials})
+    if origins == ["simulated"]:
+        return "Origin: simulated. These scores measure the framework, not any model's ability."
+    if origins == ["replayed"]:
+        return (
+            "Origin: replayed. The models were answered from a recording of an earlier run; nothing was sent or spent."
+        )
+    return (
+        f"Origin: {' and '.join(origins)}. Scores of different origins are not comparable." if len(origins) > 1 else ""
+    )
+
+
+def unscored(archive: Archive) -> str:
+    """no score: 3 infra_error, 1 task_error of 312 trials; empty when every trial has one."""
+    counts = Counter(trial.outcome for trial in archive.all_trials if not trial.counts)
+    said = ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
+    return f"no score: {said} of {len(archive.all_trials)} trials" if said else ""
 
 
 def state(archive: Archive) -> str:
@@ -166,14 +234,23 @@ def _decision_text(archive: Archive, decision: Decision) -> list[str]:
                      f"over {decision.pairs} pairs, {decision.trials} trials")  # fmt: skip
         lines.append(f"fixed: {', '.join(decision.fixed) or 'none'}   broken: {', '.join(decision.broken) or 'none'}")
     if decision.predictions:
-        lines.append("predictions: " + ", ".join(f"{name} {value:.2f}" for name, value in decision.predictions))
+        lines.append(f"predictions: {predictions(decision)}")
     proposal = archive.proposals.get(decision.round)
     if proposal:
-        manifest = proposal.manifest
-        lines += [f"{name}: {text}" for name, text in (("mechanism", manifest.mechanism), ("hypothesis", manifest.hypothesis),
-                  ("root cause", manifest.root_cause), ("predicted fixes", ", ".join(manifest.predicted_fixes)),
-                  ("predicted risks", ", ".join(manifest.predicted_risks))) if text]  # fmt: skip
+        lines += [f"{name}: {text}" for name, text in manifest_facts(proposal.manifest)]
     return lines
+
+
+def predictions(decision: Decision) -> str:
+    """How the manifest's predictions did: fix_precision 0.50, fix_chance 0.20 ..."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in decision.predictions)
+
+
+def manifest_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """What the proposer said of its edit, by name; what it left out is left out."""
+    facts = (("mechanism", manifest.mechanism), ("hypothesis", manifest.hypothesis), ("root cause", manifest.root_cause),
+             ("predicted fixes", ", ".join(manifest.predicted_fixes)), ("predicted risks", ", ".join(manifest.predicted_risks)))  # fmt: skip
+    return [(name, printable(text)) for name, text in facts if text]
 
 
 def task_rows(archive: Archive, candidate: str) -> list[list[str]]:
@@ -181,8 +258,25 @@ def task_rows(archive: Archive, candidate: str) -> list[list[str]]:
     parent = archive.candidates[candidate].parent if candidate in archive.candidates else None
     mine = by_task(archive.trials.get(candidate, ()))
     theirs = by_task(archive.trials.get(parent, ())) if parent else {}
-    return [[task, f"{sum(t.passed for t in trials)}/{len(trials)}", score(_mean(trials)), score(_mean(theirs.get(task, ()))),
-             failed_checks(trials)] for task, trials in mine.items()]  # fmt: skip
+    return [[task, passed(trials), score(mean_score(trials)), score(mean_score(theirs.get(task, ()))), failed_checks(trials)]
+            for task, trials in mine.items()]  # fmt: skip
+
+
+def compared_rows(mine: Iterable[Trial], theirs: Iterable[Trial]) -> list[list[str]]:
+    """Under TASK_COLUMNS, per task of `mine`: the other's mean, the own mean, the difference in points, passed of counted
+    trials, checks that failed."""
+    before = by_task(theirs)
+    rows = []
+    for task, trials in by_task(mine).items():
+        here, there = mean_score(trials), mean_score(before.get(task, ()))
+        gain = None if here is None or there is None else here - there
+        rows.append([task, score(there), score(here), points(gain), passed(trials), failed_checks(trials)])
+    return rows
+
+
+def passed(trials: Sequence[Trial]) -> str:
+    """Passed of all: 3/6."""
+    return f"{sum(trial.passed for trial in trials)}/{len(trials)}"
 
 
 def by_task(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
@@ -197,13 +291,16 @@ def failed_checks(trials: Iterable[Trial]) -> str:
     """Names of failed checks with counts, the most frequent first: `touching 3, order 1`; other outcomes by name."""
     counts: dict[str, int] = {}
     for trial in trials:
-        names = [c.name for c in trial.checks if not c.passed] if trial.outcome == "scored" else [trial.outcome]
+        names = (
+            [printable(c.name) for c in trial.checks if not c.passed] if trial.outcome == "scored" else [trial.outcome]
+        )
         for name in names:
             counts[name] = counts.get(name, 0) + 1
     return ", ".join(f"{name} {n}" for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _mean(trials: Iterable[Trial]) -> float | None:
+def mean_score(trials: Iterable[Trial]) -> float | None:
+    """Mean over the trials that have a score."""
     scores = [t.score for t in trials if t.score is not None]
     return sum(scores) / len(scores) if scores else None
 

@@ -34,6 +34,7 @@ from harness.proposers import build_proposer
 from harness.records import Decision, Experiment, Grade, Origin, Rejection, Suite, Task, Trial, TrialSpec
 from harness.records.events import RunResumed, RunStarted
 from harness.replays import Replay, replay_of
+from harness.report.writer import ReportWriter
 from harness.runs import write_atomic
 from harness.sandboxes import choose_provider
 from harness.sandboxes.cache import cache_root
@@ -245,7 +246,7 @@ def _begin(
 
 
 def _listeners(experiment: Experiment, paths: RunPaths, suite: Suite, archive: Archive, quiet: bool) -> list[Tracker]:
-    listeners: list[Tracker] = [] if quiet else [Display(archive)]
+    listeners: list[Tracker] = [*([] if quiet else [Display(archive)]), ReportWriter(paths)]
     uri = os.environ.get("MLFLOW_TRACKING_URI") or experiment.tracking.uri
     if uri:
         listeners.append(MlflowTracker(absolute_uri(uri), paths, experiment, suite, archive))
@@ -338,6 +339,7 @@ def make_lock(
         "experiment": experiment.model_dump(mode="json", exclude_none=True),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "suite": {"name": suite.name, "digest": suite.digest},
+        "splits": {"train": suite.train, "val": suite.val, "test": suite.test},
         "tasks": {name: {"digest": task.digest, "agent": task.agent_digest, "grading": task.grading_digest}
                   for name, task in sorted(tasks.items())},
         "scaffold": {"start": experiment.scaffold.start, "digest": seed.digest},

@@ -22,7 +22,7 @@ VERBS = {
     "show": "runs, one run, one candidate, one task",
     "diff": "text difference of two candidates, and their paired score difference",
     "claim": "open the sealed split once: best against seed",
-    "export": "take a scaffold away, or send a run to an MLflow server",
+    "export": "take a scaffold away, or a run as a report, JUnit, MLflow, Harbor, parquet",
     "adopt": "make an agent that you have already a scaffold, and try it",
     "tasks": "list the tasks, or check their quality",
     "ui": "MLflow on this project's runs",

@@ -136,6 +136,8 @@ def _go(arguments: argparse.Namespace, experiment: Experiment, paths: RunPaths, 
 def _closing(paths: RunPaths, done: Archive) -> int:
     print(summary(done))
     print(f"\nsee    harness show {paths.name} {done.best}   |   harness diff {paths.name} seed best   |   harness ui")
+    if paths.report.exists():
+        print(f"read   {os.path.relpath(paths.report)}")
     return _compared(paths, done) if paths.replay.exists() else 0
 
 

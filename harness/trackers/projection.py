@@ -6,21 +6,27 @@ in full.
 
 from __future__ import annotations
 
-from statistics import fmean
 from typing import Any
 
 from harness.archive import Archive
 from harness.records import Decision, Experiment, Trial
 from harness.render import (
+    ROUND_COLUMNS,
+    TASK_COLUMNS,
     by_task,
     candidate_text,
     closing,
+    compared_rows,
     delta,
-    failed_checks,
+    headline,
+    manifest_facts,
     markdown_table,
+    mean_score,
     origin,
+    origin_note,
     points,
-    score,
+    predictions,
+    round_rows,
     title_of,
     verdict,
 )
@@ -39,12 +45,12 @@ def candidate_metrics(archive: Archive, decision: Decision) -> dict[str, float]:
     """Metrics of a candidate's run; what is unknown is left out."""
     trials = archive.trials.get(decision.candidate, ())
     usage = [trial.usage for trial in trials]
-    seed = _mean(archive.trials.get(archive.seed, ()))
-    mine = _mean(trials)
+    seed = mean_score(archive.trials.get(archive.seed, ()))
+    mine = mean_score(trials)
     found: dict[str, float | None] = {
         "score": mine,
         "score_train": mine,
-        "score_val": _mean(
+        "score_val": mean_score(
             [t for t in archive.other_trials.get("audit", ()) if t.spec.candidate == decision.candidate]
         ),
         "delta_parent_pp": _pp(decision.delta),
@@ -93,38 +99,16 @@ def candidate_note(archive: Archive, decision: Decision) -> str:
     if decision.detail:
         first += f"\n\n{decision.detail}"
     proposal = archive.proposals.get(decision.round)
-    manifest = proposal.manifest if proposal else None
     parts = [first]
-    if manifest:
-        parts += [f"**{name}** {text}" for name, text in (
-            ("Hypothesis.", manifest.hypothesis), ("Root cause.", manifest.root_cause),
-            ("Predicted fixes.", ", ".join(manifest.predicted_fixes)), ("Predicted risks.", ", ".join(manifest.predicted_risks)),
-        ) if text]  # fmt: skip
+    if proposal:
+        parts += [f"**{name.capitalize()}.** {text}" for name, text in manifest_facts(proposal.manifest)]
     if decision.predictions:
-        parts.append(
-            "**Predictions scored.** " + ", ".join(f"{name} {value:.2f}" for name, value in decision.predictions)
-        )
-    rows = task_table(archive, decision.candidate, decision.parent)
+        parts.append(f"**Predictions scored.** {predictions(decision)}")
+    rows = compared_rows(archive.trials.get(decision.candidate, ()), archive.trials.get(decision.parent, ()))
     if rows:
-        parts.append(markdown_table([[str(cell) for cell in row] for row in rows], TASK_COLUMNS))
+        parts.append(markdown_table(rows, TASK_COLUMNS))
     parts.append("Artifacts: change.md (coloured by +/-), manifest.json, trials.json, candidate.txt.")
     return "\n\n".join(parts)
-
-
-TASK_COLUMNS = ("task", "parent", "candidate", "delta_pp", "passed", "failed checks")
-
-
-def task_table(archive: Archive, candidate: str, parent: str | None) -> list[list[Any]]:
-    """Per task: the parent's mean, the candidate's, the difference in points, passed of counted, checks that failed."""
-    mine = by_task(archive.trials.get(candidate, ()))
-    theirs = by_task(archive.trials.get(parent, ())) if parent else {}
-    rows: list[list[Any]] = []
-    for task, trials in mine.items():
-        here, there = _mean(trials), _mean(theirs.get(task, ()))
-        both = here is not None and there is not None
-        rows.append([task, score(there), score(here), points((here or 0) - (there or 0)) if both else "-",
-                     f"{sum(t.passed for t in trials)}/{len(trials)}", failed_checks(trials)])  # fmt: skip
-    return rows
 
 
 def trial_table(archive: Archive, candidate: str) -> dict[str, list[Any]]:
@@ -169,9 +153,9 @@ def traced(archive: Archive, candidate: str, parent: str | None) -> list[Trial]:
 
 def parent_metrics(archive: Archive, decision: Decision, previous: float) -> dict[str, float]:
     """Stepped metrics of the parent run: the hill-climbing curve, by round. `previous` is the best score so far."""
-    mine = _mean(archive.trials.get(decision.candidate, ()))
+    mine = mean_score(archive.trials.get(decision.candidate, ()))
     best = decision.score if decision.verdict == "keep" and decision.score is not None else previous
-    seed = _mean(archive.trials.get(archive.seed, ())) or 0.0
+    seed = mean_score(archive.trials.get(archive.seed, ())) or 0.0
     found = {"best_score": best, "best_delta_pp": 100 * (best - seed)}
     if mine is not None:
         found["candidate_score"] = mine
@@ -193,17 +177,11 @@ def claim_metrics(archive: Archive) -> dict[str, float]:
 
 def run_note(archive: Archive) -> str:
     """The description of the parent run: what came out in the first line, then the rounds as a table."""
-    lines = [closing(archive)]
-    if archive.claims:
-        lines.append(archive.claims[-1].statement)
-    rows = [[f"r{d.round:02d}", d.candidate, title_of(archive, d), score(d.parent_score), score(d.score), delta(d), verdict(d)]
-            for d in archive.decisions]  # fmt: skip
-    if rows:
-        lines.append(
-            markdown_table(rows, ("round", "candidate", "change", "parent", "score", "delta pp (selected)", "verdict"))
-        )
-    if origin(archive) == "simulated":
-        lines.append("Origin: simulated. These scores measure the framework, not any model's ability.")
+    lines = [closing(archive), headline(archive)]
+    if archive.decisions:
+        lines.append(markdown_table(round_rows(archive), ROUND_COLUMNS))
+    if note := origin_note(archive):
+        lines.append(note)
     return "\n\n".join(lines)
 
 
@@ -215,11 +193,6 @@ def change_markdown(archive: Archive, decision: Decision, diff: str) -> str:
 def candidate_page(archive: Archive, decision: Decision) -> str:
     """What `harness show RUN CANDIDATE` prints."""
     return candidate_text(archive, decision.candidate) + "\n"
-
-
-def _mean(trials: Any) -> float | None:
-    scores = [t.score for t in trials if t.score is not None]
-    return fmean(scores) if scores else None
 
 
 def _pp(value: float | None) -> float | None:

@@ -14,6 +14,7 @@ HEAVY = {
     "litellm": "harness.models.litellm_adapter",
     "mlflow": "harness.trackers.mlflow",
     "pandas": "harness.frames",
+    "matplotlib": "harness.plots",
     "datasets": None,
     "docker": "harness.sandboxes.docker.engine",
     "ray": None,
@@ -28,7 +29,8 @@ LAYERS = [
     {"harness.models", "harness.sandboxes", "harness.sdk", "harness.broker", "harness.session", "harness.trajectory",
      "harness.instances", "harness.verification", "harness.foreign", "harness.trial", "harness.trialstore", "harness.trialcache", "harness.executor", "harness.proposers",
      "harness.trackers", "harness.evidence", "harness.signs", "harness.integrity", "harness.notes", "harness.display",
-     "harness.port", "harness.testing", "harness.programs", "harness.taskcheck", "harness.attackers", "harness.scaffolding", "harness.junit"},
+     "harness.port", "harness.testing", "harness.programs", "harness.taskcheck", "harness.attackers", "harness.scaffolding", "harness.junit",
+     "harness.plots", "harness.report"},
     {"harness.loop"},
     {"harness.wiring", "harness.evalfolder", "harness.identity", "harness.measure", "harness.adopt", "harness.bridges", "harness.frames", "harness.gateways", "harness.replays"},
     {"harness.cli", "harness.__main__"},
@@ -119,7 +121,7 @@ def test_light_verbs_import_nothing_heavy(arguments, tmp_path):
     program = (
         "import sys; from harness.cli import main\n"
         "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
-        "print('HEAVY', [m for m in ('litellm','mlflow','pandas','datasets','docker','scipy') if m in sys.modules])"
+        "print('HEAVY', [m for m in ('litellm','mlflow','matplotlib','pandas','datasets','docker','scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=tmp_path)
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
