@@ -13,6 +13,8 @@ from typing import Any
 from harness.records import Record, Split, Suite, Trial, TrialSpec, Unit, Usage
 from harness.stats import by_family, clustered_interval, coverage, pass_at_k, pass_hat_k, unit_means
 
+EVALUATED = "eval"
+"""What stands for the candidate in the trials of an evaluation."""
 COVERED = 0.95
 """The share of planned trials with a score below which nothing is concluded."""
 RERUNS = 3
@@ -121,7 +123,7 @@ def evaluation_of(plan: EvalPlan, trials: Iterable[Trial], stopped: str = "") ->
 
 def specs_of(suite: Suite, seeds: int, splits: Sequence[Split], attempts: int) -> list[TrialSpec]:
     """Attempts of every unit of the splits, attempt by attempt."""
-    return [TrialSpec(candidate="eval", task=unit.task, seed=unit.seed, attempt=attempt, split=split)
+    return [TrialSpec(candidate=EVALUATED, task=unit.task, seed=unit.seed, attempt=attempt, split=split)
             for attempt in range(attempts) for split in splits for unit in suite.units(split, seeds)]  # fmt: skip
 
 
@@ -129,6 +131,6 @@ def rerun_specs(suite: Suite, done: Sequence[Trial], attempts: int) -> list[Tria
     """Fresh trials for units of must_pass tasks of which no attempt passed."""
     tried = {trial.spec.unit: trial.spec.split for trial in done if trial.counts and trial.spec.task in suite.must_pass}
     passed = {trial.spec.unit for trial in done if trial.passed}
-    return [TrialSpec(candidate="eval", task=unit.task, seed=unit.seed, attempt=attempts + number, split=split)
+    return [TrialSpec(candidate=EVALUATED, task=unit.task, seed=unit.seed, attempt=attempts + number, split=split)
             for unit, split in sorted(tried.items(), key=lambda item: str(item[0])) if unit not in passed
             for number in range(RERUNS)]  # fmt: skip

@@ -21,7 +21,7 @@ from harness.runs import find_run, open_run
 
 Row = dict[str, Any]
 TRIALS = ("purpose", "round", "candidate", "task", "seed", "attempt", "split", "outcome", "score", "passed", "steps", "tokens_in", "tokens_out",
-          "tokens_cached", "usd", "wall_s", "tries", "flags", "detail", "origin", "isolation", "sandbox", "started")  # fmt: skip
+          "tokens_cached", "usd", "wall_s", "tries", "cached", "flags", "detail", "origin", "isolation", "sandbox", "started")  # fmt: skip
 CANDIDATES = ("candidate", "parent", "round", "title", "components", "digest", "commit", "verdict", "reason", "score", "parent_score", "delta",
               "lower", "upper", "p_better", "pairs", "fixed", "broken")  # fmt: skip
 ROUNDS = ("round", "parent", "candidate", "title", "verdict", "reason", "repairs", "proposer_calls", "proposer_tokens", "proposer_usd",
@@ -81,7 +81,7 @@ def _trial(trial: Trial) -> Row:
         "candidate": spec.candidate, "task": spec.task, "seed": spec.seed, "attempt": spec.attempt, "split": spec.split,
         "outcome": trial.outcome, "score": trial.score, "passed": trial.passed, "steps": trial.steps,
         "tokens_in": usage.tokens_in, "tokens_out": usage.tokens_out, "tokens_cached": usage.tokens_cached, "usd": usage.usd,
-        "wall_s": trial.wall_s, "tries": trial.tries, "flags": " ".join(trial.flags), "detail": trial.detail,
+        "wall_s": trial.wall_s, "tries": trial.tries, "cached": trial.cached, "flags": " ".join(trial.flags), "detail": trial.detail,
         "origin": trial.origin, "isolation": trial.isolation, "sandbox": trial.sandbox, "started": trial.started,
     }  # fmt: skip
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from harness.archive import fold
 from harness.cli.interrupt import interruptible
-from harness.cli.reading import as_json, print_json
-from harness.config import runs_folder
+from harness.cli.reading import as_json, open_loop, print_json
 from harness.errors import UsageError
-from harness.journal import Journal, replay
+from harness.journal import Journal
 from harness.render import claim_text
-from harness.runs import find_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from harness.wiring import claim_run, locked_experiment
 
-    paths = find_run(runs_folder(), arguments.run)
-    archive = fold(replay(paths.journal))
+    paths, archive = open_loop(arguments.run)
     if archive.claims and not arguments.again:
         print(f"{paths.name}: the seal was opened {archive.seals} time(s); this is what was claimed (--again opens it again)",
               file=sys.stderr)  # fmt: skip

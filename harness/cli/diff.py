@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from harness.cli.reading import as_json, open_named, print_json
+from harness.cli.reading import as_json, open_loop, print_json
 from harness.cli.show import known_candidate
 from harness.errors import UsageError
 from harness.lineage import Lineage
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    paths, archive = open_named(arguments.run)
+    paths, archive = open_loop(arguments.run)
     new = known_candidate(archive, arguments.b or arguments.a)
     if arguments.b:
         old = known_candidate(archive, arguments.a)

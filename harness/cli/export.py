@@ -7,9 +7,10 @@ from pathlib import Path
 
 from harness.archive import Archive
 from harness.bridges.harbor import write_agent
-from harness.cli.reading import experiment_of, open_named
+from harness.cli.reading import experiment_of, open_named, refuse_evaluation
 from harness.cli.show import known_candidate
 from harness.errors import UsageError
+from harness.evaluation import EVALUATED
 from harness.lineage import Lineage
 from harness.paths import RunPaths
 from harness.runs import write_atomic
@@ -40,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     paths, archive = open_named(arguments.run)
+    if not (arguments.harbor or arguments.parquet or arguments.junit):
+        refuse_evaluation(paths)
     for given, write in ((arguments.mlflow, _mlflow), (arguments.harbor, _harbor), (arguments.parquet, _parquet),
                          (arguments.report, _report), (arguments.junit, _junit)):  # fmt: skip
         if given:
@@ -84,7 +87,8 @@ def _report(arguments: argparse.Namespace, paths: RunPaths, archive: Archive) ->
 def _junit(arguments: argparse.Namespace, paths: RunPaths, archive: Archive) -> None:
     from harness.junit import junit_xml, of_run
 
-    found = of_run(archive, known_candidate(archive, arguments.candidate or "best"))
+    wanted = arguments.candidate or ("best" if archive.best else EVALUATED)
+    found = of_run(archive, known_candidate(archive, wanted))
     if not found.trials:
         raise UsageError(f"{found.scaffold}: was never measured; there is nothing to write")
     write_atomic(arguments.junit, junit_xml(found).encode())

@@ -10,6 +10,8 @@ from typing import Any
 
 from harness.archive import Archive
 from harness.config import parse_experiment, runs_folder
+from harness.errors import UsageError
+from harness.evalfolder import is_evaluation
 from harness.paths import RunPaths
 from harness.records import Experiment
 from harness.runs import find_run, open_run
@@ -36,6 +38,20 @@ def open_named(name: str) -> tuple[RunPaths, Archive]:
     """A run by name, and its archive. Raises UsageError."""
     paths = find_run(runs_folder(), name)
     return paths, open_run(paths)
+
+
+def open_loop(name: str) -> tuple[RunPaths, Archive]:
+    """As open_named, for what an evaluation has not: rounds, candidates, a lineage. Raises UsageError for one."""
+    paths, archive = open_named(name)
+    refuse_evaluation(paths)
+    return paths, archive
+
+
+def refuse_evaluation(paths: RunPaths) -> None:
+    """Raise UsageError for the folder of an evaluation."""
+    if is_evaluation(paths):
+        raise UsageError(f"{paths.root}: holds an evaluation, not a run\n"
+                         "harness show shows it, and the same harness eval ... --out goes on with it")  # fmt: skip
 
 
 def experiment_of(paths: RunPaths) -> Experiment:

@@ -8,15 +8,16 @@ import json
 import os
 import sys
 
-from harness.archive import Archive, fold
+from harness.archive import Archive
 from harness.cli.interrupt import interruptible
+from harness.cli.reading import open_loop
 from harness.config import changed_keys, load_experiment, runs_folder, to_experiment
 from harness.errors import ThresholdError, UsageError
-from harness.journal import Journal, replay
+from harness.journal import Journal
 from harness.paths import RunPaths
 from harness.records import Experiment, Suite
 from harness.render import summary
-from harness.runs import find_run, new_run, write_atomic
+from harness.runs import new_run, write_atomic
 from harness.suites import load_suite
 
 
@@ -74,8 +75,7 @@ def overrides(arguments: argparse.Namespace) -> list[str]:
 def _resume(arguments: argparse.Namespace) -> int:
     from harness.wiring import locked_experiment, refuse_changed_inputs
 
-    paths = find_run(runs_folder(), arguments.resume)
-    archive = fold(replay(paths.journal))
+    paths, archive = open_loop(arguments.resume)
     before = locked_experiment(paths)
     if arguments.experiment:
         after, _ = load_experiment(arguments.experiment, overrides(arguments), arguments.model)
@@ -101,7 +101,7 @@ def _replay(arguments: argparse.Namespace) -> int:
     if arguments.experiment or arguments.resume or arguments.dry_run:
         raise UsageError("--replay RUN takes its experiment from RUN, spends nothing and starts anew: no EXPERIMENT, --resume "
                          "or --dry-run beside it")  # fmt: skip
-    source = find_run(runs_folder(), arguments.replay)
+    source, _ = open_loop(arguments.replay)
     locked = locked_experiment(source)
     check_replayable(source, locked)
     experiment = replayed_experiment(locked, source.lock.name, overrides(arguments), arguments.model)

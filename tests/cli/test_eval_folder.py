@@ -158,3 +158,21 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal():
             )
         )
     assert out.getvalue().splitlines() == ["1 of 2 trials; last a 0.50", "2 of 2 trials, 1 without a score; last a -"]
+
+
+def test_what_needs_rounds_is_refused_and_the_rest_can_be_taken_away(ask, tmp_path, capsys):
+    assert main(["eval", "plain", "smoke", "--seeds", "1", "--set", "sandbox.kind=bwrap", "--out", "kept"]) == 0
+    before = (tmp_path / "kept" / "journal.jsonl").read_bytes()
+    for words in ("run --resume", "run --replay", "claim", "diff"):
+        verb = words.split()
+        assert main([*verb, "kept", *(["eval"] if words == "diff" else [])]) == 2, words
+        assert "holds an evaluation, not a run" in capsys.readouterr().err
+    for more in (["--report", "r.html"], ["--mlflow", "sqlite:///m.db"], ["eval", "there"]):
+        assert main(["export", "kept", *more]) == 2
+        assert "holds an evaluation, not a run" in capsys.readouterr().err
+    assert (tmp_path / "kept" / "journal.jsonl").read_bytes() == before
+    assert main(["export", "kept", "--junit", "out.xml"]) == 0
+    assert main(["export", "kept", "--harbor", "job"]) == 0
+    assert main(["export", "kept", "--parquet", "frames"]) == 0
+    assert main(["show", "kept", "eval", "c01-interval-merge-fix"]) == 0
+    assert "[1] system" in capsys.readouterr().out
