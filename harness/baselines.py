@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from harness.config import flat
 from harness.errors import UsageError
-from harness.power import LEVEL, detectable_drop, sign_flip_p
+from harness.power import LEVEL, detectable_drop, randomisation_p
 from harness.records import Trial
 from harness.runs import write_atomic
 from harness.stats import by_family, clustered_interval, paired
@@ -39,7 +39,7 @@ class Comparison:
     """Now minus baseline over the units that both have.
 
     `interval` is clustered by family: what to expect on other tasks of the kind; None with fewer than two families.
-    `p_value` is of the sign-flip test over units: whether the drop is beyond the noise of measuring these units again.
+    `p_value` is of the randomisation test within units: whether the drop is beyond the noise of measuring these units again.
     `detectable` is the smallest drop, spread evenly over the units, that would have been found with 80 % power; None: none.
     """
 
@@ -104,6 +104,6 @@ def compare(
     groups = by_family(pairs.differences, families)
     return Comparison(
         now=pairs.first, before=pairs.second, difference=pairs.first - pairs.second,
-        interval=clustered_interval(groups), p_value=sign_flip_p([d for _, d in pairs.differences]),
+        interval=clustered_interval(groups), p_value=randomisation_p(trials, base.trials),
         detectable=detectable_drop(trials, base.trials), units=len(pairs.differences),
     )  # fmt: skip

@@ -1,11 +1,12 @@
 """The verdict of a baseline comparison: it cries wolf as seldom as it says, and finds the drop that it says it finds."""
 
+import itertools
 import random
 
 import pytest
 
 from harness.baselines import Baseline, compare
-from harness.power import detectable_drop, sign_flip_p
+from harness.power import detectable_drop, randomisation_p
 from harness.records import Trial, TrialSpec
 
 RESAMPLES = 400
@@ -77,12 +78,59 @@ def test_two_units_or_no_trial_find_nothing():
     assert detectable_drop(one, one) is None
 
 
-def test_the_sign_flip_test_is_exact():
-    assert sign_flip_p([]) == 1.0
-    assert sign_flip_p([0.0, 0.0]) == 1.0
-    assert sign_flip_p([-1.0] * 6) == 1 / 64
-    assert sign_flip_p([-1.0] * 5 + [1.0]) == 7 / 64
-    assert sign_flip_p([1.0] * 6) == 1.0
-    assert sign_flip_p([-0.5, -0.25]) == 0.25
-    assert sign_flip_p([-1.0] * 30) == pytest.approx(1 / 4001)
-    assert 0.3 < sign_flip_p([-1.0, 1.0] * 20) < 0.7
+def arm(*units):
+    """One arm: a row of scores per unit."""
+    return tuple(Trial(spec=TrialSpec(candidate="eval", task=f"t{n}", seed=0, attempt=k), outcome="scored", score=float(score))
+                 for n, scores in enumerate(units) for k, score in enumerate(scores))  # fmt: skip
+
+
+def p(now, before):
+    return randomisation_p(arm(*now), arm(*before))
+
+
+def test_with_one_attempt_it_is_the_sign_flip_test():
+    assert p([], []) == 1.0
+    assert p([[1], [0]], [[1], [0]]) == 1.0
+    assert p([[0]] * 6, [[1]] * 6) == pytest.approx(1 / 64)
+    assert p([[0]] * 5 + [[1]], [[1]] * 5 + [[0]]) == pytest.approx(7 / 64)
+    assert p([[1]] * 6, [[0]] * 6) == pytest.approx(1.0)
+    assert p([[0]] * 30, [[1]] * 30) == pytest.approx(2.0**-30)
+    assert p([[0.25], [0.5]], [[0.75], [0.75]]) == pytest.approx(1 / 4)
+
+
+def test_attempts_are_dealt_within_their_unit():
+    assert p([[0] * 4], [[1] * 4]) == pytest.approx(1 / 70)
+    assert p([[0] * 4] * 2, [[1] * 4] * 2) == pytest.approx(1 / 4900)
+    assert p([[0, 0, 0, 1]], [[1] * 4]) == pytest.approx(5 / 70 + 0.0)  # dealt: all of the three failures, and one pass
+    assert p([[0] * 2], [[1] * 5]) == pytest.approx(1 / 21)  # arms of different size
+    assert p([[0, 0], [1, 1, 1]], [[1, 1, 1], [1]]) == pytest.approx(1 / 10)  # a unit that never varies says nothing
+    assert p([[0.1, 0.2]], [[0.9, 0.8]]) == pytest.approx(1 / 6)
+
+
+def brute(now, before):
+    """All ways to deal, one by one."""
+    sums = [0.0]
+    for one, other in zip(now, before, strict=True):
+        pool = [*one, *other]
+        ways = [sum(pool[i] for i in chosen) / len(one) - sum(pool[i] for i in range(len(pool)) if i not in chosen) / len(other)
+                for chosen in itertools.combinations(range(len(pool)), len(one))]  # fmt: skip
+        sums = [total + way for total in sums for way in ways]
+    seen = sum(sum(one) / len(one) - sum(other) / len(other) for one, other in zip(now, before, strict=True))
+    return sum(total <= seen + 1e-9 for total in sums) / len(sums)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_it_counts_as_trying_every_way_does(seed):
+    draw = random.Random(seed)
+    values = (0.0, 1.0) if seed % 2 else (0.0, 0.25, 0.5, 1.0)
+    sizes = [(draw.randint(1, 3), draw.randint(1, 3)) for _ in range(3)]
+    now, before = ([[draw.choice(values) for _ in range(size[side])] for size in sizes] for side in (0, 1))
+    assert p(now, before) == pytest.approx(brute(now, before), abs=2e-3 if seed % 2 == 0 else 1e-9)
+
+
+def test_many_attempts_of_partial_scores_are_dealt_by_lot():
+    draw = random.Random(1)
+    low, high = ([[draw.uniform(0, 0.5) + up for _ in range(20)] for _ in range(5)] for up in (0.0, 0.4))
+    assert p(low, high) < 0.01
+    assert p(high, low) > 0.99
+    assert p(low, high) == p(low, high)
