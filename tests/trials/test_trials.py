@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness.errors import ModelFault
+from harness.errors import ModelFault, UsageError
 from harness.instances import Instances
 from harness.records import Limits, TrialSpec
 from harness.sandboxes import open_provider
@@ -122,3 +122,17 @@ def test_a_scaffold_has_no_network_no_keys_and_no_task(tiny_task):
     )
     trial = measure(tiny_task, Scripted(), program(code))
     assert trial.outcome == "scored", trial.detail
+
+
+def test_all_who_wait_for_a_build_that_fails_are_told_why(tiny_task):
+    (tiny_task / "environment" / "build.py").write_text("raise SystemExit('no such luck')\n")
+
+    async def main():
+        sandboxes = open_provider("bwrap")
+        try:
+            instances, task = Instances(sandboxes, None, ""), load_task(tiny_task)
+            return await asyncio.gather(*(instances.get(task, 0) for _ in range(3)), return_exceptions=True)
+        finally:
+            await sandboxes.close()
+
+    assert {type(error) for error in asyncio.run(main())} == {UsageError}
