@@ -136,3 +136,23 @@ def test_all_who_wait_for_a_build_that_fails_are_told_why(tiny_task):
             await sandboxes.close()
 
     assert {type(error) for error in asyncio.run(main())} == {UsageError}
+
+
+class Breaks(Scripted):
+    """A model that is gone at one call, once, and begins anew after it."""
+
+    def __init__(self, at, *commands):
+        super().__init__(*commands)
+        self.at = at
+
+    async def complete(self, call):
+        if self.calls == self.at:
+            self.at, self.calls = None, 0
+            raise ModelFault("server", "down")
+        return await super().complete(call)
+
+
+def test_what_a_broken_try_has_cost_is_kept(tiny_task):
+    trial = measure(tiny_task, Breaks(2, "cat readme.txt", "echo yes > done.txt"))
+    assert (trial.outcome, trial.score, trial.tries) == ("scored", 1.0, 2)
+    assert (trial.steps, trial.usage.calls, trial.usage.tokens) == (3, 5, 75)
