@@ -143,6 +143,7 @@ class ModelGateway:
             try:
                 async with asyncio.timeout(left), route.limiter.slot():
                     reply = await self._try(call, route, min(call.deadline - time.monotonic(), TRY_LIMIT), number)
+                    route.limiter.succeeded()
             except TimeoutError:
                 raise LimitReached("time_limit") from None
             except ModelFault as fault:
@@ -150,7 +151,6 @@ class ModelGateway:
                 await self._after(fault, number, call, route)
             else:
                 self._on_attempt(Attempt(call.trial, "ok", time.monotonic() - begun))
-                route.limiter.succeeded()
                 return reply
         raise AssertionError("unreachable: the last fault is raised in _after")
 

@@ -19,7 +19,9 @@ class Limiter:
         self._since_growth = 0
         self._hold_until = 0.0
         self._cooldown_until = 0.0
-        self._changed = asyncio.Condition()
+        self._freed = asyncio.Event()
+        """Set when a slot is given back; then another takes its place. Not a Condition: a waiter that is cancelled as it is
+        woken would take the wake-up with it."""
 
     @property
     def limit(self) -> float:
@@ -29,23 +31,22 @@ class Limiter:
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot and hold it."""
-        held = self._hold_until - self._clock()
-        if held > 0:
+        while (held := self._hold_until - self._clock()) > 0:
             await asyncio.sleep(held)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._in_flight < max(1, int(self._limit)))
-            self._in_flight += 1
+        while self._in_flight >= max(1, int(self._limit)):
+            await self._freed.wait()
+        self._in_flight += 1
         try:
             yield
         finally:
-            async with self._changed:
-                self._in_flight -= 1
-                self._changed.notify()
+            self._in_flight -= 1
+            self._freed.set()
+            self._freed = asyncio.Event()
 
     def succeeded(self) -> None:
-        """A call went through: grow by 5 % per round of calls, when the slots are in use."""
+        """The call that holds a slot went through: grow by 5 % per round of calls, when the slots are in use."""
         self._since_growth += 1
-        if self._since_growth >= self._limit and self._in_flight >= 0.8 * self._limit:
+        if self._since_growth >= self._limit and self._in_flight >= 0.8 * max(1, int(self._limit)):
             self._since_growth = 0
             self._limit = min(self._high, self._limit * 1.05 + 0.1)
 
