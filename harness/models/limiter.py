@@ -7,6 +7,9 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 
+EPISODE = 1.0
+"""Seconds for which further refusals are those of calls that were in flight when the limit shrank; beyond it they shrink it again."""
+
 
 class Limiter:
     """Slots for one route. A Retry-After holds back new calls; it is waited for outside the slot."""
@@ -55,6 +58,7 @@ class Limiter:
         now = self._clock()
         if now >= self._cooldown_until:
             self._limit = max(self._low, self._limit * 0.8)
-        self._cooldown_until = now + max(1.0, retry_after or 0.0)
+            self._cooldown_until = now + EPISODE
         if retry_after:
+            self._cooldown_until = max(self._cooldown_until, now + retry_after)
             self._hold_until = max(self._hold_until, now + min(retry_after, 60.0))

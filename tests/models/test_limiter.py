@@ -76,3 +76,15 @@ def test_a_waiter_that_is_cancelled_as_it_is_woken_leaves_the_slot_to_the_next()
         return entered
 
     assert asyncio.run(main()) == ["a", "c"]
+
+
+def test_a_storm_of_refusals_shrinks_the_limit_until_it_is_over():
+    now = [0.0]
+    limiter = Limiter(start=16, clock=lambda: now[0])
+    for _ in range(8):
+        limiter.limited(None)
+    assert limiter.limit == 16 * 0.8  # one episode
+    for _ in range(60):
+        now[0] += 0.3
+        limiter.limited(None)
+    assert limiter.limit < 2
