@@ -135,18 +135,26 @@ class ModelGateway:
         return route
 
     async def _send(self, call: ModelCall, route: Route) -> ModelReply:
+        """The deadline is the agent's doing (LimitReached) while its first request is out; before and after that it is the
+        infrastructure's: it waited for the provider to let it through, or for one that had failed already.
+        """
+        last: ModelFault | None = None
         for number in range(1, MAX_TRIES + 1):
             left = call.deadline - time.monotonic()
             if left <= 0:
-                raise LimitReached("time_limit")
-            begun = time.monotonic()
+                raise last or LimitReached("time_limit")
+            begun, sent = time.monotonic(), False
             try:
                 async with asyncio.timeout(left), route.limiter.slot():
+                    sent = True
                     reply = await self._try(call, route, min(call.deadline - time.monotonic(), TRY_LIMIT), number)
                     route.limiter.succeeded()
             except TimeoutError:
-                raise LimitReached("time_limit") from None
+                if not sent:
+                    last = last or ModelFault("rate_limit", "the provider let no call through before the time limit")
+                raise last or LimitReached("time_limit") from None
             except ModelFault as fault:
+                last = fault
                 self._on_attempt(Attempt(call.trial, fault.kind, time.monotonic() - begun))
                 await self._after(fault, number, call, route)
             else:

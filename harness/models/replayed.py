@@ -78,12 +78,22 @@ class Recordings:
         if record.reply is not None:
             return record.reply.model_copy(update={"origin": _origin(record.reply)})
         again = bool(cursor.session) and cursor.session[0].call == request.call
+        if record.fault is None and again:
+            raise ModelFault("timeout", "no answer in time", retry_after=0.0)
         if record.fault is None:
-            raise ModelFault("timeout", "no answer in time", retry_after=0.0) if again else LimitReached("time_limit")
+            raise self._cut_off(request, cursor)
         fault = ModelFault(record.fault.kind, record.fault.message, retry_after=0.0 if again else None)
         # What was given up then is given up now: the gateway is not to try again what has no second recording.
         same = again or fault.kind in ("context", "bad_request")
         raise fault if same else InfraError(f"{fault.kind}: {str(fault)[:300]} (after {request.number} tries)")
+
+    def _cut_off(self, request: ModelRequest, cursor: _Cursor) -> InfraError | LimitReached:
+        """What a call without an answer came to: as the gateway has it, infrastructure's where an earlier try had failed."""
+        trial = self._trials.get(request.trial)
+        ended = trial is not None and "time_limit" in trial.flags and not cursor.later
+        if request.number == 1 or ended:
+            return LimitReached("time_limit")
+        return InfraError(f"no answer before the time limit (after {request.number} tries)")
 
     def _cursor(self, request: ModelRequest) -> _Cursor:
         place = (request.call, request.number)
@@ -107,6 +117,8 @@ class Recordings:
         if cursor.later:
             raise InfraError("the recorded trial broke off here and was tried again")
         trial = self._trials.get(request.trial)
+        if not cursor.session and trial is not None and trial.outcome == "infra_error":
+            raise InfraError("the recorded trial broke off here")
         if not cursor.session and trial is not None and trial.flags:
             raise LimitReached(trial.flags[0])
         was = f"call {cursor.session[0].call + 1}" if cursor.session else "the end of the recording"

@@ -3,7 +3,9 @@
 import asyncio
 import time
 
-from harness.errors import ModelFault
+import pytest
+
+from harness.errors import LimitReached, ModelFault
 from harness.models.gateway import ModelGateway, build_routes
 from harness.models.limiter import Limiter
 from harness.records import ModelCall, ModelReply, Usage
@@ -88,3 +90,32 @@ def test_a_storm_of_refusals_shrinks_the_limit_until_it_is_over():
         now[0] += 0.3
         limiter.limited(None)
     assert limiter.limit < 2
+
+
+class Down:
+    """A server that refuses the first call for a long time, or hangs after its first answer."""
+
+    def __init__(self, *faults):
+        self.faults = list(faults)
+
+    async def complete(self, request):
+        if self.faults:
+            raise self.faults.pop(0)
+        await asyncio.sleep(60)
+
+
+def test_waiting_for_a_provider_until_the_time_limit_is_no_fault_of_the_agent():
+    async def refused():
+        gateway = gateway_to(Down(ModelFault("rate_limit", "later", retry_after=30.0)))
+        for _ in range(2):  # the one that was refused, and one that is held back because of it
+            with pytest.raises(ModelFault, match="rate_limit"):
+                await gateway.complete(call(deadline=0.3))
+
+    async def hangs(*faults):
+        await gateway_to(Down(*faults)).complete(call(deadline=0.3))
+
+    asyncio.run(refused())
+    with pytest.raises(ModelFault, match="server: gone"):
+        asyncio.run(hangs(ModelFault("server", "gone")))
+    with pytest.raises(LimitReached, match="time_limit"):
+        asyncio.run(hangs())

@@ -229,6 +229,14 @@ def test_a_call_that_a_limit_cut_off_is_cut_off_again_at_once(tmp_path):
     assert time.monotonic() - begun < 0.5
 
 
+def test_a_second_try_that_the_time_limit_cut_off_is_infrastructures_again(tmp_path):
+    came, _, _ = record(tmp_path, (503, {}, b"busy"), 30, calls=[call(deadline=1.0)])
+    assert isinstance(came[0], ModelFault)
+    assert [(line.number, line.fault is None, line.reply) for line in lines_of(tmp_path)] == [(1, False, None), (2, True, None)]
+    again, _ = replay(tmp_path)
+    assert isinstance(again[0], InfraError)
+
+
 class Echo:
     """An adapter that sends nothing: recorded at its seam, without a wire."""
 
@@ -300,9 +308,9 @@ def answered(recordings, requests):
     return [recordings.answer(request) for request in requests]
 
 
-def done(tries=1, flags=()):
+def done(tries=1, flags=(), outcome="scored"):
     spec = TrialSpec(candidate="c0000", task="t", seed=0, attempt=0)
-    return Trial(spec=spec, outcome="scored", score=1.0, tries=tries, flags=flags)
+    return Trial(spec=spec, outcome=outcome, score=1.0 if outcome == "scored" else None, tries=tries, flags=flags)
 
 
 def test_only_the_last_launch_counts_of_a_trial_that_a_kill_cut_off(tmp_path):
@@ -334,6 +342,15 @@ def test_the_end_of_a_recording_is_a_divergence_unless_a_limit_ended_the_trial_t
     recordings = Recordings(tmp_path, {"t": done(flags=("time_limit",))})
     answered(recordings, requests[:2])
     with pytest.raises(LimitReached, match="time_limit"):
+        recordings.answer(requests[2])
+
+
+def test_a_trial_that_infrastructure_ended_for_good_is_ended_there_again(tmp_path):
+    requests = list(conversation(3))
+    written(tmp_path, requests[:2])
+    recordings = Recordings(tmp_path, {"t": done(outcome="infra_error")})
+    answered(recordings, requests[:2])
+    with pytest.raises(InfraError, match="broke off here"):
         recordings.answer(requests[2])
 
 
