@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from harness.budget import Admission, Budget, Reservation
+from harness.budget import RUN_BUDGET, Admission, Budget, Reservation
 from harness.draws import draw
 from harness.errors import LimitReached, MachineError, ModelFault, UsageError
 from harness.models.keys import redact
@@ -106,8 +106,8 @@ class ModelGateway:
             try:
                 async with asyncio.timeout(call.deadline - time.monotonic()):
                     await self._settled.wait()
-            except TimeoutError:
-                raise LimitReached("time_limit") from None
+            except TimeoutError:  # not the agent's time: calls near the cap go one after the other
+                raise LimitReached(RUN_BUDGET, "others held what is left of the run's budget until the time limit") from None
         return wanted
 
     def _admission(self, wanted: Reservation) -> Admission:

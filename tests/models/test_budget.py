@@ -99,7 +99,7 @@ def test_a_call_that_only_tails_are_in_the_way_of_waits():
         budget.reserve(Reservation(10, 0.6))
 
 
-def test_a_call_that_waits_for_the_budget_still_ends_at_its_deadline():
+def test_a_call_that_waits_for_the_budget_ends_at_its_deadline_and_is_no_score():
     class Slow:
         async def complete(self, request):
             await asyncio.sleep(0.5)
@@ -118,4 +118,4 @@ def test_a_call_that_waits_for_the_budget_still_ends_at_its_deadline():
     first, second = asyncio.run(main())
     assert isinstance(first, ModelReply)
     assert isinstance(second, LimitReached)
-    assert second.limit == "time_limit"
+    assert second.limit == "run_budget"  # a cap of the run cancels; time_limit would be a score of 0
