@@ -7,6 +7,7 @@ The adapter sends one request once; what may be tried again, when, and within wh
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -96,8 +97,10 @@ class ModelGateway:
 
     async def _reserved(self, call: ModelCall, route: Route) -> Reservation:
         """Wait until the budget holds this call beside those in flight. Raises LimitReached when it never will."""
-        estimate = _estimate(call)
-        tail = Usage(tokens_out=0 if call.sampling.max_tokens else 2 * self._longest)
+        if (size := _prompt_size(call)) > MAX_PROMPT:
+            raise ModelFault("context", f"a prompt of more than {MAX_PROMPT >> 20} MiB")
+        estimate, tail = _estimate(call, size)
+        tail += Usage(tokens_out=0 if call.sampling.max_tokens else 2 * self._longest)
         price = route.price.of if route.price is not None else None
         wanted = Reservation(
             estimate.tokens, price(estimate) if price else None, tail.tokens, price(tail) if price else 0.0
@@ -126,12 +129,12 @@ class ModelGateway:
         for message in call.messages:
             if message.get("role") not in ("system", "developer", "user", "assistant", "tool"):
                 raise ModelFault("bad_request", f"role {str(message.get('role'))[:40]!r}")
+            if not isinstance(message.get("content"), str | list | None):
+                raise ModelFault("bad_request", "content is a text, a list of parts, or null")
         for tool in call.tools:
             if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
                 raise ModelFault("bad_request", f"tool type {str(tool.get('type'))[:40]!r}: only functions that the scaffold "
                                  "runs itself are passed on; tools that the provider runs reach the network")  # fmt: skip
-        if _prompt_size(call) > MAX_PROMPT:
-            raise ModelFault("context", f"a prompt of more than {MAX_PROMPT >> 20} MiB")
         return route
 
     async def _send(self, call: ModelCall, route: Route) -> ModelReply:
@@ -211,12 +214,18 @@ def build_routes(models: Mapping[str, ModelChoice], adapter_of: Callable[[ModelC
 
 
 def _prompt_size(call: ModelCall) -> int:
-    return sum(
-        len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or "")) for message in call.messages
-    )
+    """Bytes of all that is asked. Raises ModelFault for text that is no Unicode: no server can be sent that."""
+    asked = [call.messages, call.tools, call.shape.response_format]
+    try:
+        return len(json.dumps(asked, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        raise ModelFault("bad_request", "the request holds half a character (a lone surrogate)") from None
 
 
-def _estimate(call: ModelCall) -> Usage:
-    """What a call may use: prompt characters over three, and the longest reply that it allows."""
-    tools = sum(len(str(tool)) for tool in call.tools)
-    return Usage(tokens_in=(_prompt_size(call) + tools) // 3 + 50, tokens_out=call.sampling.max_tokens or TYPICAL_REPLY)
+def _estimate(call: ModelCall, size: int) -> tuple[Usage, Usage]:
+    """What a call may use: a token per three bytes of prompt, and the longest reply that it allows. How far the prompt
+    might go beyond it: no token is less than a byte.
+    """
+    prompt = size // 3 + 50
+    expected = Usage(tokens_in=prompt, tokens_out=call.sampling.max_tokens or TYPICAL_REPLY)
+    return expected, Usage(tokens_in=max(0, size - prompt))

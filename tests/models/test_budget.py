@@ -119,3 +119,34 @@ def test_a_call_that_waits_for_the_budget_ends_at_its_deadline_and_is_no_score()
     assert isinstance(first, ModelReply)
     assert isinstance(second, LimitReached)
     assert second.limit == "run_budget"  # a cap of the run cancels; time_limit would be a score of 0
+
+
+class Dense:
+    """A model whose tokens are short: one a character, as in Chinese."""
+
+    async def complete(self, request):
+        await asyncio.sleep(0.002)
+        tokens = sum(len(part) for message in request.messages for part in message.values())
+        usage = Usage(tokens_in=tokens, tokens_out=50)
+        return ModelReply(message={"role": "assistant", "content": "x"}, usage=usage, origin="simulated")
+
+
+@pytest.mark.parametrize("prompt", [{"content": "请修好这个模块" * 1000}, {"content": "x", "reasoning_content": "0123456789" * 700}])
+def test_prompts_of_short_tokens_and_what_is_carried_back_are_counted(prompt):
+    budget = Budget(tokens=60_000)
+
+    async def lane(gateway, number):
+        for turn in range(20):
+            call = ModelCall(alias="main", messages=({"role": "assistant", **prompt},), sampling=Sampling(max_tokens=50), seed=turn,
+                             trial=f"t{number}", deadline=time.monotonic() + 30)  # fmt: skip
+            try:
+                await gateway.complete(call)
+            except LimitReached:
+                return
+
+    async def main():
+        gateway = ModelGateway(build_routes({"main": PRICED}, lambda c: Dense()), budget)
+        await asyncio.gather(*(lane(gateway, number) for number in range(16)))
+
+    asyncio.run(main())
+    assert 50_000 <= budget.total.tokens <= 60_000 + 7_000  # no more than what one prompt went beyond its estimate
