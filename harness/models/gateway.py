@@ -28,6 +28,8 @@ MAX_MESSAGES = 2000
 MAX_PROMPT = 8 << 20
 TYPICAL_REPLY = 1000
 """Tokens reserved for a reply that sets no max_tokens."""
+LONG_REPLY, ENOUGH_REPLIES = 32_000, 20
+"""How far such a reply may go beyond that (a model that reasons), until so many replies have shown what is usual."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class ModelGateway:
         self._backoff = backoff
         self._origin: Origin | None = None
         self._longest = 2 * TYPICAL_REPLY
-        """Tokens of the longest reply so far: twice that is how far a reply without max_tokens is thought to go."""
+        """Tokens of the longest reply so far: twice that is how far a reply without max_tokens is thought to go, once enough
+        replies were seen to go by."""
+        self._replies = 0
         self._settled = asyncio.Event()
         self.exhausted = False
         """Whether the run's budget has refused a call: what is left of it is not worth going on for."""
@@ -88,6 +92,7 @@ class ModelGateway:
             reply = await self._send(call, route)
             used = self._priced(reply.usage, route)
             self._longest = max(self._longest, used.tokens_out)
+            self._replies += 1
         finally:
             self.budget.settle(call.role, held, used)
             self._settled.set()
@@ -100,7 +105,9 @@ class ModelGateway:
         if (size := _prompt_size(call)) > MAX_PROMPT:
             raise ModelFault("context", f"a prompt of more than {MAX_PROMPT >> 20} MiB")
         estimate, tail = _estimate(call, size)
-        tail += Usage(tokens_out=0 if call.sampling.max_tokens else 2 * self._longest)
+        if not call.sampling.max_tokens:
+            known = 2 * self._longest
+            tail += Usage(tokens_out=known if self._replies >= ENOUGH_REPLIES else max(known, LONG_REPLY))
         price = route.price.of if route.price is not None else None
         wanted = Reservation(
             estimate.tokens, price(estimate) if price else None, tail.tokens, price(tail) if price else 0.0
