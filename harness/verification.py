@@ -100,7 +100,9 @@ def read_verdict(ran: ExecResult, nonce: str, limit: float) -> Verdict:
     try:
         result = json.loads(lines[-1].removeprefix(nonce))
         reward = float(result["reward"])
-        checks = tuple(Check(name=encodable(str(name)), passed=bool(ok)) for name, ok in result.get("checks", {}).items())
+        checks = tuple(
+            Check(name=encodable(str(name)), passed=bool(ok)) for name, ok in result.get("checks", {}).items()
+        )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         return Verdict(None, (), f"the verifier's result cannot be read: {error}", log)
     if not 0.0 <= reward <= 1.0:

@@ -117,7 +117,9 @@ class ModelGateway:
                 async with asyncio.timeout(call.deadline - time.monotonic()):
                     await self._settled.wait()
             except TimeoutError:  # not the agent's time: calls near the cap go one after the other
-                raise LimitReached(RUN_BUDGET, "others held what is left of the run's budget until the time limit") from None
+                raise LimitReached(
+                    RUN_BUDGET, "others held what is left of the run's budget until the time limit"
+                ) from None
         return wanted
 
     def _admission(self, wanted: Reservation) -> Admission:

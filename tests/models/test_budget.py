@@ -53,7 +53,9 @@ def lanes(model, budget, sampling=None, choice=PRICED, calls=60):
     return asyncio.run(main())
 
 
-@pytest.mark.parametrize(("seed", "longest", "cap"), [*((seed, 4000, 5.0) for seed in range(5)), (5, 16_000, 1.0), (6, 30_000, 1.0)])
+@pytest.mark.parametrize(
+    ("seed", "longest", "cap"), [*((seed, 4000, 5.0) for seed in range(5)), (5, 16_000, 1.0), (6, 30_000, 1.0)]
+)
 def test_dollars_are_passed_by_one_tail_at_most_and_are_nearly_used_up(seed, longest, cap):
     model, budget = Talkative(seed, longest), Budget(usd=cap)
     ended = lanes(model, budget)
@@ -131,7 +133,9 @@ class Dense:
         return ModelReply(message={"role": "assistant", "content": "x"}, usage=usage, origin="simulated")
 
 
-@pytest.mark.parametrize("prompt", [{"content": "请修好这个模块" * 1000}, {"content": "x", "reasoning_content": "0123456789" * 700}])
+@pytest.mark.parametrize(
+    "prompt", [{"content": "请修好这个模块" * 1000}, {"content": "x", "reasoning_content": "0123456789" * 700}]
+)
 def test_prompts_of_short_tokens_and_what_is_carried_back_are_counted(prompt):
     budget = Budget(tokens=60_000)
 

@@ -232,7 +232,10 @@ def test_a_call_that_a_limit_cut_off_is_cut_off_again_at_once(tmp_path):
 def test_a_second_try_that_the_time_limit_cut_off_is_infrastructures_again(tmp_path):
     came, _, _ = record(tmp_path, (503, {}, b"busy"), 30, calls=[call(deadline=1.0)])
     assert isinstance(came[0], ModelFault)
-    assert [(line.number, line.fault is None, line.reply) for line in lines_of(tmp_path)] == [(1, False, None), (2, True, None)]
+    assert [(line.number, line.fault is None, line.reply) for line in lines_of(tmp_path)] == [
+        (1, False, None),
+        (2, True, None),
+    ]
     again, _ = replay(tmp_path)
     assert isinstance(again[0], InfraError)
 

@@ -194,12 +194,16 @@ def test_nothing_that_a_scaffold_sends_ends_the_run(tiny_task, tmp_path):
     assert dict(trial.counters) == {"?": 1, "x": 10**6}
 
 
-@pytest.mark.parametrize("result", ['{"reward": 1' + "0" * 400 + "}", '{"reward": 1, "checks": ' + '{"a":' * 10**5 + "1" + "}" * (10**5 + 1)])
+@pytest.mark.parametrize(
+    "result", ['{"reward": 1' + "0" * 400 + "}", '{"reward": 1, "checks": ' + '{"a":' * 10**5 + "1" + "}" * (10**5 + 1)]
+)
 def test_a_result_that_no_number_or_stack_holds_is_a_task_error(result):
     verdict = read_verdict(ExecResult(returncode=0, output=b"", stdout=b"N" + result.encode() + b"\n"), "N", 5)
     assert (verdict.score, verdict.problem.partition(":")[0]) == (None, "the verifier's result cannot be read")
 
 
 def test_the_name_of_a_check_can_be_written_down():
-    verdict = read_verdict(ExecResult(returncode=0, output=b"", stdout=b'N{"reward": 1, "checks": {"\\ud800": true}}\n'), "N", 5)
+    verdict = read_verdict(
+        ExecResult(returncode=0, output=b"", stdout=b'N{"reward": 1, "checks": {"\\ud800": true}}\n'), "N", 5
+    )
     assert [check.model_dump_json() for check in verdict.checks] == ['{"name":"?","passed":true}']
