@@ -34,7 +34,7 @@ class Limiter:
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot and hold it."""
-        while (held := self._hold_until - self._clock()) > 0:
+        while (held := self._hold_until - self._clock()) > 0:  # noqa: ASYNC110 - it may be put off meanwhile
             await asyncio.sleep(held)
         while self._in_flight >= max(1, int(self._limit)):
             await self._freed.wait()
