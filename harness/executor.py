@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from harness.errors import InfraError
 from harness.records import Trial, TrialSpec
@@ -39,7 +39,7 @@ class LocalExecutor:
         """How many trials may run at once now."""
         return max(1, min(int(self._lanes), self._ceiling()))
 
-    async def run(self, specs: Sequence[TrialSpec], run_trial: RunTrial) -> AsyncIterator[Trial]:
+    async def run(self, specs: Sequence[TrialSpec], run_trial: RunTrial) -> AsyncGenerator[Trial, None]:
         """Yield trials as they end. Leaving the loop early cancels the rest and waits until it is gone.
 
         Raises InfraError when the breaker opens; what was yielded before stays.

@@ -6,6 +6,7 @@ Every step asks the archive whether its event is there; nothing else remembers a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -230,9 +231,10 @@ class Loop:
     async def _measure(self, specs: Sequence[TrialSpec], number: int, purpose: Purpose = "gate") -> None:
         """Run what is not journalled yet; each trial is journalled as it ends."""
         owed = [spec for spec in specs if spec.key not in self.archive.finished]
-        async for trial in self._do.executor.run(owed, self._do.run_trial):
-            if trial.outcome != "cancelled" or "diverged" in trial.flags:
-                self._emit(TrialDone(round=number, purpose=purpose, trial=trial))
+        async with aclosing(self._do.executor.run(owed, self._do.run_trial)) as trials:  # nothing runs on when this breaks
+            async for trial in trials:
+                if trial.outcome != "cancelled" or "diverged" in trial.flags:
+                    self._emit(TrialDone(round=number, purpose=purpose, trial=trial))
 
     def _refusal(self, state: RoundState) -> Decision:
         if state.failure is not None:
