@@ -231,7 +231,9 @@ class Loop:
     async def _measure(self, specs: Sequence[TrialSpec], number: int, purpose: Purpose = "gate") -> None:
         """Run what is not journalled yet; each trial is journalled as it ends."""
         owed = [spec for spec in specs if spec.key not in self.archive.finished]
-        async with aclosing(self._do.executor.run(owed, self._do.run_trial)) as trials:  # nothing runs on when this breaks
+        async with aclosing(
+            self._do.executor.run(owed, self._do.run_trial)
+        ) as trials:  # nothing runs on when this breaks
             async for trial in trials:
                 if trial.outcome != "cancelled" or "diverged" in trial.flags:
                     self._emit(TrialDone(round=number, purpose=purpose, trial=trial))

@@ -1,6 +1,7 @@
 """A disk that is full ends a run at once, with nothing at work behind it; what was journalled is there."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -46,3 +47,13 @@ def test_no_trial_runs_on_when_the_journal_cannot_be_written(tmp_path, small_dis
     with Journal(small_disk / "journal.jsonl", small_disk / "lock") as journal:
         assert asyncio.run(main(journal)) == 0
     assert 20 < len(fold(replay(small_disk / "journal.jsonl")).finished) < 60
+
+
+def test_a_disk_that_is_full_is_no_bug_of_ours_wherever_it_is_met(project, small_disk):
+    assert project("run", "small.toml", "-q", "--rounds", "0", "--set", "claim.at_end=false").returncode == 0
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while filler.write(b"x" * 4096):
+            pass
+    done = project("export", "last", "c0000", str(small_disk / "out"))
+    assert (done.returncode, "bug" in done.stderr) == (3, False), done.stderr
+    assert "No space left" in done.stderr
