@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -240,3 +241,28 @@ def test_the_command_line_serves_says_so_and_can_be_told_not_to(tmp_path):
 def test_lock_files_of_the_store_are_not_left(tiny_task, store, tmp_path):
     ask(tiny_task, Scripted(*RIGHT), store, times=3)
     assert not list((tmp_path / "cache" / "flight").iterdir())
+
+
+def test_a_read_only_cache_serves_what_it_holds_and_fails_no_trial(tiny_task, small_disk):
+    store = TrialStore(small_disk / "cache", 1 << 30)
+    ask(tiny_task, Scripted(*RIGHT), store)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    try:
+        assert ask(tiny_task, Scripted(), store)[0].cached
+        assert ask(tiny_task, Scripted(*RIGHT), store, attempt=1)[0].score == 1.0
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert store.size().entries == 1
+
+
+def test_an_entry_is_not_removed_because_no_file_can_be_opened_now(tiny_task, store, tmp_path):
+    ask(tiny_task, Scripted(*RIGHT), store)
+    (entry,) = (tmp_path / "cache").glob("??/*.zip")
+    key, grading = entry.name.partition("-")[0], load_task(tiny_task).grading_digest
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        assert store.get(key, grading) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert store.get(key, grading) is not None
