@@ -133,7 +133,9 @@ def _give_back(path: Path, handle: int) -> None:
 def identity_of(experiment: Experiment, sandbox: str) -> str:
     """Digest of what is equal for all trials of an experiment: models, their settings, seed, limits, what sandboxes run on."""
     priced = experiment.limits.cost_limit is not None  # then prices say when an agent is stopped
-    models = [[alias, _model(choice), _prices(choice) if priced else None] for alias, choice in experiment.models.items()]
+    models = [
+        [alias, _model(choice), _prices(choice) if priced else None] for alias, choice in experiment.models.items()
+    ]
     sdk = digest_folder(_PACKAGE / "sdk")
     simulated = any(choice.name.startswith("simulated/") for choice in experiment.models.values())
     return digest_json(["trials", SCHEMA, experiment.seed, experiment.limits.model_dump(mode="json"), models, sandbox, sdk,

@@ -278,7 +278,9 @@ def test_keys_know_prices_where_they_stop_an_agent_and_the_order_of_aliases():
     assert identity_of(orders[0], "image") != identity_of(orders[1], "image")  # the agent is told them in this order
 
 
-@pytest.mark.parametrize(("runtime", "kept"), [("image:agent:latest", 0), ("image:agent@sha256:" + "0" * 64, 1), ("", 1)])
+@pytest.mark.parametrize(
+    ("runtime", "kept"), [("image:agent:latest", 0), ("image:agent@sha256:" + "0" * 64, 1), ("", 1)]
+)
 def test_a_program_in_an_image_that_may_change_is_never_kept(tiny_task, store, runtime, kept):
     """The provider here gives no images; what is asked for is the store."""
 
@@ -291,5 +293,9 @@ def test_a_program_in_an_image_that_may_change_is_never_kept(tiny_task, store, r
 
     toml = f'contract = 1\nentry = ["agent"]\n[program]\nruntime = "{runtime}"\n'
     spec = TrialSpec(candidate="c", task="t", seed=0, attempt=0)
-    asyncio.run(TrialCache(Engine(), store, "i", serve=False).run(spec, load_task(tiny_task), to_scaffold({"scaffold.toml": toml})))
+    asyncio.run(
+        TrialCache(Engine(), store, "i", serve=False).run(
+            spec, load_task(tiny_task), to_scaffold({"scaffold.toml": toml})
+        )
+    )
     assert store.size().entries == kept
