@@ -93,6 +93,9 @@ class ModelGateway:
             used = self._priced(reply.usage, route)
             self._longest = max(self._longest, used.tokens_out)
             self._replies += 1
+        except LimitReached as reached:  # in a replay the recording knows where the budget had ended
+            self.exhausted = self.exhausted or reached.limit == RUN_BUDGET
+            raise
         finally:
             self.budget.settle(call.role, held, used)
             self._settled.set()

@@ -13,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.budget import RUN_BUDGET
 from harness.errors import InfraError, LimitReached, ModelFault, UsageError
 from harness.models.keys import redact
 from harness.models.recording import Recorded, canonical, digest_of, file_of, read_recording
@@ -46,14 +47,17 @@ class Diverged(LimitReached):
 
 
 class Recordings:
-    """The calls of one run. `trials` are that run's measurements: how many tries each took, and what limit ended it."""
+    """The calls of one run. `trials` are that run's measurements: how many tries each took, and what limit ended it. `capped`:
+    the run ended by a cap, so where the recording of what it did not finish ends, the cap had refused the call."""
 
     def __init__(
         self,
         folder: Path,
         trials: Mapping[str, Trial],
         on_divergence: Callable[[Divergence], None] = lambda found: None,
+        capped: bool = False,
     ) -> None:
+        self._capped = capped
         self._folder, self._trials, self._on_divergence = folder, dict(trials), on_divergence
         self._open: dict[str, _Cursor] = {}
 
@@ -100,6 +104,8 @@ class Recordings:
         cursor = self._open.get(request.trial)
         if cursor is None:
             path = file_of(self._folder, request.trial)
+            if not path.exists():
+                self._refused(request)
             try:
                 cursor = _Cursor(list(read_recording(path)), self._tries(request.trial))
             except UsageError as error:
@@ -113,9 +119,16 @@ class Recordings:
     def _tries(self, key: str) -> int:
         return self._trials[key].tries if key in self._trials else 1
 
+    def _refused(self, request: ModelRequest) -> None:
+        """Raise LimitReached where the cap of the recorded run had refused this call."""
+        if self._capped and request.trial not in self._trials:
+            raise LimitReached(RUN_BUDGET, "the run's budget ended here")
+
     def _exhausted(self, request: ModelRequest, cursor: _Cursor) -> NoReturn:
         if cursor.later:
             raise InfraError("the recorded trial broke off here and was tried again")
+        if not cursor.session:
+            self._refused(request)
         trial = self._trials.get(request.trial)
         if not cursor.session and trial is not None and trial.outcome == "infra_error":
             raise InfraError("the recorded trial broke off here")
