@@ -73,8 +73,8 @@ class Effects:
     write_memo: Callable[[Archive, int], Awaitable[str]]
     score_predictions: Callable[[Archive, Decision], Decision]
     """The decision with the scores of its manifest's predictions."""
-    spent_out: Callable[[], bool] = lambda: False
-    """Whether the budget in dollars or tokens has refused a call."""
+    spent_out: Callable[[], str] = lambda: ""
+    """The cap that has refused a call or a trial (usd, tokens, hours), or ''."""
     listeners: Sequence[Tracker] = ()
     last_round: int | None = None
     """A replay ends with the last round that was recorded whole."""
@@ -287,8 +287,8 @@ class Loop:
         if archive.ended is not None:
             return archive.ended.reason
         reason = stop_reason(archive, self.experiment.budget, next_cost=2 * min(3, len(self._units("train"))))
-        if reason is None and self._do.spent_out():
-            return "usd" if self.experiment.budget.tokens is None else "tokens"
+        if reason is None and (spent := self._do.spent_out()):
+            return spent
         if reason is None and self._do.last_round is not None and len(archive.rounds) >= self._do.last_round:
             return "recording"
         return reason

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import platform
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -218,7 +220,7 @@ async def build_loop(
         lock = make_lock(experiment, suite, tasks, seed, machine)
         archive = _begin(experiment, paths, journal, archive, lock, resumed)
         listeners = _listeners(experiment, paths, suite, archive, quiet)
-        effects = _effects(experiment, paths, suite, tasks, machine, listeners)
+        effects = _effects(experiment, paths, suite, tasks, machine, listeners, archive.active_s)
         if replay is not None:
             effects = dataclasses.replace(effects, last_round=replay.last_round)
     except BaseException:
@@ -265,13 +267,23 @@ def _effects(
     tasks: Mapping[str, Task],
     machine: Machine,
     listeners: list[Tracker],
+    active_s: float,
 ) -> Effects:
     engine = trial_engine(experiment, machine, paths.trial)
     cache = None if paths.replay.exists() else trial_cache(experiment, machine, engine, serve=False)
     measuring = cache or engine  # what a replay measures is no measurement of the model: it is not kept for others
     lineage, scaffolds = Lineage(paths.lineage), dict[str, Scaffold]()
+    budget = experiment.budget
+    deadline = math.inf if budget.hours is None else time.monotonic() + budget.hours * 3600 - active_s
+
+    def spent_out() -> str:
+        if machine.gateway.exhausted:
+            return "usd" if budget.tokens is None else "tokens"
+        return "hours" if time.monotonic() >= deadline else ""
 
     async def run_trial(spec: TrialSpec) -> Trial:
+        if spec.split == "train" and time.monotonic() >= deadline:  # audits and claims are of use only whole
+            return Trial(spec=spec, outcome="cancelled", score=None, detail="the budget's hours ended")
         if spec.candidate not in scaffolds:
             scaffolds[spec.candidate] = to_scaffold(lineage.files(spec.candidate))
         return await measuring.run(spec, tasks[spec.task], scaffolds[spec.candidate])
@@ -297,7 +309,7 @@ def _effects(
         validate=validator.validate,
         write_memo=notes.write,
         score_predictions=scored,
-        spent_out=lambda: machine.gateway.exhausted,
+        spent_out=spent_out,
         listeners=listeners,
     )
 

@@ -88,6 +88,16 @@ def test_tokens_that_end_in_the_middle_of_anything_end_the_run(project, tokens):
     assert project("run", "--resume", "last", "-q").returncode == 0
 
 
+def test_hours_that_end_in_the_middle_of_a_block_end_it(project):
+    few = ("budget.hours=0.0008", "suite.seeds=60", "claim.at_end=false")  # three seconds, and the first pass takes ten
+    options = [part for setting in few for part in ("--set", setting)]
+    assert project("run", "small.toml", "-q", *options, "--set", "budget.trials=500").returncode == 0
+    archive = archive_of(only_run(project.folder))
+    assert archive.ended.reason == "hours"
+    assert 0 < len(archive.finished) < 120
+    assert archive.active_s < 8
+
+
 def test_sigkill_in_the_middle_then_resume(project, unbroken):
     wanted = archive_of(unbroken).fingerprint()
     for delay in (0.7, 1.6, 2.6):
