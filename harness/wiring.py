@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -75,8 +76,10 @@ class Machine:
     origin: Origin
     """Of what the models answer."""
 
-    async def close(self) -> None:
+    async def close(self, listeners: Sequence[Tracker] = ()) -> None:
         await self.sandboxes.close()
+        for listener in listeners:
+            await asyncio.to_thread(listener.close)  # a tracker takes its time, and signals must be heard meanwhile
 
 
 async def open_machine(
@@ -187,9 +190,7 @@ async def run_experiment(
     try:
         done = await loop.run()
     finally:
-        await machine.close()
-        for listener in listeners:
-            listener.close()
+        await machine.close(listeners)
     Lineage(paths.lineage).checkout(done.best, paths.best)  # last: where it is, all is done
     return done
 
@@ -201,9 +202,7 @@ async def claim_run(experiment: Experiment, paths: RunPaths, journal: Journal, a
         await loop.claim()
         return loop.archive
     finally:
-        await machine.close()
-        for listener in listeners:
-            listener.close()
+        await machine.close(listeners)
 
 
 async def build_loop(

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -128,6 +129,37 @@ def test_ctrl_c_stops_cleanly_and_can_be_resumed(project):
     assert running.returncode == 130, said
     assert "harness run --resume" in said
     assert project("run", "--resume", "last", "-q").returncode == 0
+
+
+def test_a_second_ctrl_c_ends_it_at_once_also_while_a_dead_tracker_is_waited_for(project):
+    with socket.create_server(("127.0.0.1", 0)) as dead:  # takes connections and never answers
+        tracking = f"http://127.0.0.1:{dead.getsockname()[1]}"
+        asked = [
+            sys.executable,
+            "-m",
+            "harness",
+            "run",
+            "small.toml",
+            "-q",
+            "--rounds",
+            "0",
+            "--set",
+            "claim.at_end=false",
+        ]
+        running = subprocess.Popen(asked, cwd=project.folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   env={**os.environ, "MLFLOW_TRACKING_URI": tracking})  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not any('"run.ended"' in path.read_text() for path in project.folder.glob("runs/*/journal.jsonl")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        try:
+            assert running.wait(5) == 130
+        finally:
+            running.kill()
 
 
 def test_resume_refuses_a_changed_config_and_names_the_keys(project, unbroken):
