@@ -162,11 +162,11 @@ def fold(events: Iterable[Event], archive: Archive | None = None) -> Archive:
 
 
 def _at(state: Archive, events: Sequence[Event]) -> Archive:
-    """The clock: gaps before a launch are no work."""
+    """The clock: gaps before a launch are no work, nor is a clock that was set; time goes on from where it was set to."""
     active, last = state.active_s, state.last_at
     for event in events:
         active += 0.0 if isinstance(event, RunStarted | RunResumed) else max(0.0, event.at - last)
-        last = max(last, event.at)
+        last = event.at
     return replace(state, last_at=last, active_s=active)
 
 

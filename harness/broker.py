@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from harness.errors import HarnessError, InfraError, LimitReached, ModelFault
 from harness.records import Limits, ModelCall, ModelReply, Origin, Prompt, Role, Usage
 from harness.seams import File, Sandbox
-from harness.trajectory import Trajectory, shallow
+from harness.trajectory import Trajectory, encodable, shallow
 
 MAX_NOTES = 200
 MAX_REQUESTS = 20_000
@@ -163,7 +163,7 @@ class Broker:
             raise Refused("bad_request", "cwd is a string")
         left = self.deadline - time.monotonic()
         wanted = header.get("time_limit")
-        limit = min(left, EXEC_CAP, float(wanted) if isinstance(wanted, int | float) and wanted > 0 else 60.0)
+        limit = float(min(left, EXEC_CAP, wanted if isinstance(wanted, int | float) and wanted > 0 else 60.0))
         ran = await self._timed(
             self._sandbox.exec(argv, cwd=cwd or self._workdir, stdin=body, time_limit=max(limit, 0.05))
         )
@@ -238,8 +238,9 @@ class Broker:
     async def _log(self, header: Mapping[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         counter, note, by = header.get("counter"), header.get("note"), header.get("by", 1)
         if isinstance(counter, str) and isinstance(by, int):
-            if counter[:60] in self.counters or len(self.counters) < 50:
-                self.counters[counter[:60]] += max(-(10**6), min(10**6, by))
+            name = encodable(counter[:60])
+            if name in self.counters or len(self.counters) < 50:
+                self.counters[name] += max(-(10**6), min(10**6, by))
         elif isinstance(note, str) and self._notes < MAX_NOTES:
             self._notes += 1
             self._trajectory.note(note[:2000])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from harness.errors import InfraError
 from harness.records import Trial, TrialSpec
@@ -29,6 +29,7 @@ class LocalExecutor:
         self._concurrency = max(1, concurrency)
         self._ceiling = ceiling
         self._lanes = float(self._concurrency)
+        self._breaker = Breaker()
         self._seconds: dict[str, float] = {}
         """Mean wall time by task, of the trials that this executor has seen."""
         self._seen: defaultdict[str, int] = defaultdict(int)
@@ -38,24 +39,27 @@ class LocalExecutor:
         """How many trials may run at once now."""
         return max(1, min(int(self._lanes), self._ceiling()))
 
-    async def run(self, specs: Sequence[TrialSpec], run_trial: RunTrial) -> AsyncIterator[Trial]:
+    async def run(self, specs: Sequence[TrialSpec], run_trial: RunTrial) -> AsyncGenerator[Trial, None]:
         """Yield trials as they end. Leaving the loop early cancels the rest and waits until it is gone.
 
         Raises InfraError when the breaker opens; what was yielded before stays.
         """
         waiting = self._shortest_first(specs)
         running: set[asyncio.Task[Trial]] = set()
-        breaker = Breaker(len({spec.task for spec in specs}))
+        self._breaker.tasks.update(spec.task for spec in specs)
         try:
             while waiting or running:
                 while waiting and len(running) < self.lanes:
                     running.add(asyncio.ensure_future(run_trial(waiting.pop())))
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    trial = task.result()
+                broken = [task for task in done if task.exception() is not None]
+                for trial in [task.result() for task in done if task not in broken]:
                     self._learn(trial)
                     yield trial
-                    breaker.watch(trial)
+                    self._breaker.watch(trial)
+                self._breaker.check()
+                for task in broken:  # after the trials that ended at the same moment: they are paid for
+                    task.result()
         finally:
             for task in running:
                 task.cancel()
@@ -78,19 +82,27 @@ class LocalExecutor:
 
 
 class Breaker:
-    """Counts infrastructure faults of one kind in a row. One task alone, whose own image is missing, stops no other."""
+    """Counts infrastructure faults of one kind in a row, over all blocks. One task alone, whose own image is missing, stops no
+    other."""
 
-    def __init__(self, tasks: int) -> None:
-        self._spread = min(2, tasks)
+    def __init__(self) -> None:
+        self.tasks: set[str] = set()
+        """Of which there are trials at all."""
         self._faults: dict[str, list[str]] = {}
+        self._open = ""
 
     def watch(self, trial: Trial) -> None:
-        """Raises InfraError when it opens."""
+        """Count a trial."""
         if trial.outcome != "infra_error":
             self._faults.clear()
             return
         faulty = self._faults.setdefault(" ".join(trial.detail.split()[:6]), [])
         faulty.append(trial.spec.task)
-        if len(faulty) >= BREAKER and len(set(faulty)) >= self._spread:
-            raise InfraError(f"{BREAKER} trials in a row failed on infrastructure: {trial.detail}\n"
+        if len(faulty) >= BREAKER and len(set(faulty)) >= min(2, len(self.tasks)):
+            self._open = trial.detail
+
+    def check(self) -> None:
+        """Raises InfraError when it is open."""
+        if self._open:
+            raise InfraError(f"{BREAKER} trials in a row failed on infrastructure: {self._open}\n"
                              "the run stopped; mend it, then go on with --resume")  # fmt: skip

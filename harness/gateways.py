@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.archive import Archive
 from harness.budget import Budget
 from harness.models.gateway import ModelGateway, build_routes
 from harness.models.keys import check_route, is_loopback
+from harness.models.prices import price_of
+from harness.models.recording import recorded_usage
 from harness.models.routes import adapter_for, recording_to, replaying
-from harness.records import Experiment, Origin
+from harness.records import Experiment, Origin, Role, Usage
 from harness.replays import Replay
 
 
@@ -27,9 +30,42 @@ def open_gateway(
         check_route(choice)
     budget = Budget(usd=experiment.budget.usd, tokens=experiment.budget.tokens)
     if archive is not None:
-        budget.book("worker", archive.spent("worker"))
-        budget.book("proposer", archive.spent("proposer"))
+        journalled = _journalled(archive)
+        for role, usage in journalled.values():
+            budget.book(role, usage)
+        if calls is not None and (budget.usd is not None or budget.tokens is not None):
+            _book_lost(budget, experiment, {key: usage for key, (_, usage) in journalled.items()}, calls)
     return ModelGateway(build_routes(experiment.models, recording_to(calls) if calls else adapter_for), budget)
+
+
+def _journalled(archive: Archive) -> dict[str, tuple[Role, Usage]]:
+    """What each trial and proposal has used, by the key under which its calls are recorded."""
+    found: dict[str, tuple[Role, Usage]] = {trial.spec.key: ("worker", trial.usage) for trial in archive.all_trials}
+    for number, state in archive.rounds.items():
+        used = {repair: made.usage for repair, made in enumerate(state.proposals)}
+        if state.failure is not None:
+            used[state.failure.repair] = state.failure.usage
+        found |= {f"proposal/r{number:02d}-{repair}": ("proposer", usage) for repair, usage in used.items()}
+    return found
+
+
+def _book_lost(budget: Budget, experiment: Experiment, journalled: Mapping[str, Usage], calls: Path) -> None:
+    """Book what was paid for and is in no event: calls of trials that a kill or a cap cut off, memos, and the priced part of a
+    trial that used an unpriced model too.
+    """
+    prices = {choice.name: price_of(choice) for choice in experiment.models.values()}
+    for path in sorted(calls.rglob("*.jsonl")):
+        key, paid, usd = path.relative_to(calls).as_posix().removesuffix(".jsonl"), Usage(), 0.0
+        for model, usage in recorded_usage(path):
+            price = prices.get(model)
+            paid += usage.model_copy(update={"usd": None if price is None else 0.0})
+            usd += 0.0 if price is None else price.of(usage)
+        told = journalled.get(key, Usage())
+        role: Role = "proposer" if key.startswith(("proposal/", "memo/")) else "worker"
+        budget.book(role, Usage(calls=max(0, paid.calls - told.calls), tokens_in=max(0, paid.tokens_in - told.tokens_in),
+                                tokens_out=max(0, paid.tokens_out - told.tokens_out), usd=max(0.0, usd - (told.usd or 0.0))))  # fmt: skip
+        if paid.usd is None:
+            budget.book(role, Usage(usd=None))
 
 
 def origin_of(experiment: Experiment, replay: Replay | None = None) -> Origin:

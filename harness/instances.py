@@ -40,10 +40,11 @@ class Instances:
         key = (task.id, seed)
         if key not in self._building:
             self._building[key] = asyncio.create_task(self._load(task, seed))
+        building = self._building[key]
         try:
-            return await asyncio.shield(self._building[key])
+            return await asyncio.shield(building)
         except BaseException:
-            if self._building[key].done():
+            if building.done() and self._building.get(key) is building:  # else another waiter took it out
                 del self._building[key]
             raise
 

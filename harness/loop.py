@@ -6,6 +6,7 @@ Every step asks the archive whether its event is there; nothing else remembers a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -72,8 +73,8 @@ class Effects:
     write_memo: Callable[[Archive, int], Awaitable[str]]
     score_predictions: Callable[[Archive, Decision], Decision]
     """The decision with the scores of its manifest's predictions."""
-    spent_out: Callable[[], bool] = lambda: False
-    """Whether the budget in dollars or tokens has refused a call."""
+    spent_out: Callable[[], str] = lambda: ""
+    """The cap that has refused a call or a trial (usd, tokens, hours), or ''."""
     listeners: Sequence[Tracker] = ()
     last_round: int | None = None
     """A replay ends with the last round that was recorded whole."""
@@ -230,9 +231,12 @@ class Loop:
     async def _measure(self, specs: Sequence[TrialSpec], number: int, purpose: Purpose = "gate") -> None:
         """Run what is not journalled yet; each trial is journalled as it ends."""
         owed = [spec for spec in specs if spec.key not in self.archive.finished]
-        async for trial in self._do.executor.run(owed, self._do.run_trial):
-            if trial.outcome != "cancelled" or "diverged" in trial.flags:
-                self._emit(TrialDone(round=number, purpose=purpose, trial=trial))
+        async with aclosing(
+            self._do.executor.run(owed, self._do.run_trial)
+        ) as trials:  # nothing runs on when this breaks
+            async for trial in trials:
+                if trial.outcome != "cancelled" or "diverged" in trial.flags:
+                    self._emit(TrialDone(round=number, purpose=purpose, trial=trial))
 
     def _refusal(self, state: RoundState) -> Decision:
         if state.failure is not None:
@@ -283,8 +287,8 @@ class Loop:
         if archive.ended is not None:
             return archive.ended.reason
         reason = stop_reason(archive, self.experiment.budget, next_cost=2 * min(3, len(self._units("train"))))
-        if reason is None and self._do.spent_out():
-            return "usd" if self.experiment.budget.tokens is None else "tokens"
+        if reason is None and (spent := self._do.spent_out()):
+            return spent
         if reason is None and self._do.last_round is not None and len(archive.rounds) >= self._do.last_round:
             return "recording"
         return reason

@@ -10,6 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from harness.config import to_experiment
@@ -82,9 +83,11 @@ async def _all(
         for again in (False, True):
             wanted = rerun_specs(suite, log.evaluation().trials, attempts) if again else specs
             owed = log.owed(wanted)
-            async for trial in executor.run(owed if cap is None else owed[: max(0, cap - done)], run_trial):
-                log.take(trial)
-                done += 1
+            asked = owed if cap is None else owed[: max(0, cap - done)]
+            async with aclosing(executor.run(asked, run_trial)) as trials:  # nothing runs on when this breaks
+                async for trial in trials:
+                    log.take(trial)
+                    done += 1
     except InfraError as broken:
         return log.evaluation(str(broken).splitlines()[0])
     return log.evaluation()

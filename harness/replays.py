@@ -22,6 +22,8 @@ from harness.paths import RunPaths
 from harness.records import Experiment, Trial
 from harness.runs import open_run, write_atomic
 
+CAPS = ("usd", "tokens", "hours")
+"""Reasons of an end that cuts off calls or trials."""
 SHOWN = 5
 """Divergences that are shown; the rest are counted."""
 
@@ -85,7 +87,8 @@ def replay_of(paths: RunPaths) -> Replay | None:
     source = source_of(paths)
     archive = open_run(source)
     trials = {trial.spec.key: trial for trial in archive.all_trials}
-    recordings = Recordings(source.calls, trials, lambda found: _note(paths.replay, found))
+    capped = archive.ended is not None and archive.ended.reason in CAPS
+    recordings = Recordings(source.calls, trials, lambda found: _note(paths.replay, found), capped)
     return Replay(source, recordings, sum(state.memo is not None for state in archive.rounds.values()))
 
 

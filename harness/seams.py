@@ -7,7 +7,7 @@ Contract tests for each seam ship in harness/testing/.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -307,9 +307,9 @@ RunTrial = Callable[[TrialSpec], Awaitable[Trial]]
 
 
 class Executor(Protocol):
-    """Runs trials, at most so many at once, and yields them as they end. Cancelled, it leaves nothing behind."""
+    """Runs trials, at most so many at once, and yields them as they end. Cancelled or closed, it leaves nothing behind."""
 
-    def run(self, specs: Sequence[TrialSpec], run_trial: RunTrial) -> AsyncIterator[Trial]: ...
+    def run(self, specs: Sequence[TrialSpec], run_trial: RunTrial) -> AsyncGenerator[Trial, None]: ...
 
 
 class Tracker(Protocol):

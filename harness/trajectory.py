@@ -113,6 +113,11 @@ class Trajectory:
         return json.dumps(self.document(session, extra), ensure_ascii=False).encode("utf-8", "replace")
 
 
+def encodable(text: str) -> str:
+    """The text without halves of characters (lone surrogates): JSON may bring them, no file and no record can hold them."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def shallow(value: Any) -> bool:
     """Whether JSON is nested so little that whatever writes it down later can: Python's encoders recurse."""
     layer = [value]

@@ -68,8 +68,9 @@ class TrialEngine:
         for number in range(1, TRIES + 1):
             evidence: dict[str, bytes] = {}
             collected: Collected | None = None
+            sessions: list[SessionResult] = []
             try:
-                trial, collected = await self._once(spec, task, scaffold, number, evidence)
+                trial, collected = await self._once(spec, task, scaffold, number, evidence, sessions)
             except SandboxFault as error:
                 trial = self._trial(spec, "infra_error", None, detail=f"SandboxFault: {error}"[:300])
                 if number < TRIES:
@@ -78,7 +79,7 @@ class TrialEngine:
                 trial = self._trial(spec, "infra_error", None, detail=f"{type(error).__name__}: {error}"[:300])
             except UsageError as error:
                 trial = self._trial(spec, "task_error", None, detail=str(error)[:300])
-            usage += trial.usage
+            usage = sum((session.usage for session in sessions), usage)  # a try that broke was paid for too
             detail = trial.detail
             if trial.outcome != "infra_error":
                 break
@@ -107,17 +108,25 @@ class TrialEngine:
             self._write(trial.spec.key, name, data)
 
     async def _once(
-        self, spec: TrialSpec, task: Task, scaffold: Scaffold, number: int, evidence: dict[str, bytes]
+        self,
+        spec: TrialSpec,
+        task: Task,
+        scaffold: Scaffold,
+        number: int,
+        evidence: dict[str, bytes],
+        sessions: list[SessionResult],
     ) -> tuple[Trial, Collected | None]:
+        """One try; `evidence` and `sessions` are filled also when it raises."""
         label = f"{spec.key} try {number}"
         if task.foreign is not None:
-            return await self._foreign(spec, task, scaffold, label, evidence), None
+            return await self._foreign(spec, task, scaffold, label, evidence, sessions), None
         instance = await self._instances.get(task, spec.seed)
         task_box, home, fresh = await self._start(task, scaffold, label)
         try:
             await task_box.put(instance.files, task.workdir)
             trajectory = Trajectory(f"scaffold-{scaffold.digest[:12]}", "1", self._settings.model_name)
             session = await self._session(spec, task, scaffold, task_box, home, trajectory)
+            sessions.append(session)
             evidence["trajectory.json"] = trajectory.encoded(spec.key, {"ended": session.ended})
             name = "trajectory.json" if number == 1 else f"trajectory-{number}.json"
             self._write(spec.key, name, evidence["trajectory.json"])
@@ -146,13 +155,18 @@ class TrialEngine:
         return running[0], running[2] if len(running) > 2 else None, running[1]
 
     async def _foreign(
-        self, spec: TrialSpec, task: Task, scaffold: Scaffold, label: str, evidence: dict[str, bytes]
+        self,
+        spec: TrialSpec,
+        task: Task,
+        scaffold: Scaffold,
+        label: str,
+        evidence: dict[str, bytes],
+        sessions: list[SessionResult],
     ) -> Trial:
         """A task as others write them; its sessions share the limits of the trial."""
         assert task.foreign is not None
         mounts = await mounts_of(scaffold, self._sandboxes) if scaffold.placement == "task" else ()
         flow = ForeignTrial(task, self._sandboxes, label, mounts)
-        sessions: list[SessionResult] = []
 
         async def act(step: Step, box: Sandbox, workdir: str) -> bool:
             now = task.model_copy(update={"instruction": step.instruction, "workdir": workdir,

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from harness.digest import digest_folder, digest_json
 from harness.errors import InfraError
 from harness.models.keys import is_loopback
+from harness.models.prices import price_of
 from harness.records import SCORED_OUTCOMES, Experiment, Task, Trial, TrialSpec
 from harness.records.experiment import ModelChoice
 from harness.scaffold import Scaffold
@@ -131,7 +132,11 @@ def _give_back(path: Path, handle: int) -> None:
 
 def identity_of(experiment: Experiment, sandbox: str) -> str:
     """Digest of what is equal for all trials of an experiment: models, their settings, seed, limits, what sandboxes run on."""
-    models = {alias: model_identity(choice) for alias, choice in experiment.models.items()}
+    priced = experiment.limits.cost_limit is not None  # then prices say when an agent is stopped
+    models = [
+        [alias, model_identity(choice), _prices(choice) if priced else None]
+        for alias, choice in experiment.models.items()
+    ]
     sdk = digest_folder(_PACKAGE / "sdk")
     simulated = any(choice.name.startswith("simulated/") for choice in experiment.models.values())
     return digest_json(["trials", SCHEMA, experiment.seed, experiment.limits.model_dump(mode="json"), models, sandbox, sdk,
@@ -149,7 +154,14 @@ def model_identity(choice: ModelChoice) -> Mapping[str, Any]:
     return {"name": choice.name, "server": server, "reasoning_effort": choice.reasoning_effort}
 
 
+def _prices(choice: ModelChoice) -> list[float] | None:
+    price = price_of(choice)
+    return None if price is None else [price.tokens_in, price.tokens_out, price.cached]
+
+
 def _reaches_outside(task: Task, scaffold: Scaffold) -> bool:
-    """Whether the outcome hangs on what no digest covers: a runtime that is a folder of this machine, a network."""
-    program = scaffold.settings.program
-    return task.network_mode != "no-network" or (program is not None and program.runtime.startswith("/"))
+    """Whether the outcome hangs on what no digest covers: a runtime that is a folder of this machine, an image by a name that
+    may come to mean another, a network."""
+    runtime = scaffold.settings.program.runtime if scaffold.settings.program is not None else ""
+    named = runtime.startswith("image:") and "@sha256:" not in runtime
+    return task.network_mode != "no-network" or runtime.startswith("/") or named

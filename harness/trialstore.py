@@ -129,15 +129,18 @@ class TrialStore:
 
     def _read(self, path: Path, *, artefacts: bool) -> Measured | None:
         try:
-            with zipfile.ZipFile(path) as archive:
-                found = _load(archive, artefacts)
-            os.utime(path)
-        except FileNotFoundError:
+            file = path.open("rb")
+        except OSError:  # not there, not ours to read, or no file can be opened now: no reason to remove it
             return None
+        try:
+            with file, zipfile.ZipFile(file) as archive:
+                found = _load(archive, artefacts)
         except _BROKEN:
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
+        with contextlib.suppress(OSError):  # another user's entry, or a read-only cache: it serves all the same
+            os.utime(path)
         return found
 
 

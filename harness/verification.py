@@ -16,6 +16,7 @@ from harness.digest import folder_files, sha256
 from harness.instances import Instance
 from harness.records import Artifact, Check, Task
 from harness.seams import ExecResult, File, Sandbox, Sandboxes, SandboxSpec
+from harness.trajectory import encodable
 
 MAX_LOG = 20_000
 
@@ -99,8 +100,10 @@ def read_verdict(ran: ExecResult, nonce: str, limit: float) -> Verdict:
     try:
         result = json.loads(lines[-1].removeprefix(nonce))
         reward = float(result["reward"])
-        checks = tuple(Check(name=str(name), passed=bool(ok)) for name, ok in result.get("checks", {}).items())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        checks = tuple(
+            Check(name=encodable(str(name)), passed=bool(ok)) for name, ok in result.get("checks", {}).items()
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         return Verdict(None, (), f"the verifier's result cannot be read: {error}", log)
     if not 0.0 <= reward <= 1.0:
         return Verdict(None, (), f"the verifier's reward is {reward}", log)

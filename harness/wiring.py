@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
+import math
 import os
 import platform
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -74,8 +77,10 @@ class Machine:
     origin: Origin
     """Of what the models answer."""
 
-    async def close(self) -> None:
+    async def close(self, listeners: Sequence[Tracker] = ()) -> None:
         await self.sandboxes.close()
+        for listener in listeners:
+            await asyncio.to_thread(listener.close)  # a tracker takes its time, and signals must be heard meanwhile
 
 
 async def open_machine(
@@ -186,9 +191,7 @@ async def run_experiment(
     try:
         done = await loop.run()
     finally:
-        await machine.close()
-        for listener in listeners:
-            listener.close()
+        await machine.close(listeners)
     Lineage(paths.lineage).checkout(done.best, paths.best)  # last: where it is, all is done
     return done
 
@@ -200,9 +203,7 @@ async def claim_run(experiment: Experiment, paths: RunPaths, journal: Journal, a
         await loop.claim()
         return loop.archive
     finally:
-        await machine.close()
-        for listener in listeners:
-            listener.close()
+        await machine.close(listeners)
 
 
 async def build_loop(
@@ -219,7 +220,7 @@ async def build_loop(
         lock = make_lock(experiment, suite, tasks, seed, machine)
         archive = _begin(experiment, paths, journal, archive, lock, resumed)
         listeners = _listeners(experiment, paths, suite, archive, quiet)
-        effects = _effects(experiment, paths, suite, tasks, machine, listeners)
+        effects = _effects(experiment, paths, suite, tasks, machine, listeners, archive.active_s)
         if replay is not None:
             effects = dataclasses.replace(effects, last_round=replay.last_round)
     except BaseException:
@@ -266,13 +267,23 @@ def _effects(
     tasks: Mapping[str, Task],
     machine: Machine,
     listeners: list[Tracker],
+    active_s: float,
 ) -> Effects:
     engine = trial_engine(experiment, machine, paths.trial)
     cache = None if paths.replay.exists() else trial_cache(experiment, machine, engine, serve=False)
     measuring = cache or engine  # what a replay measures is no measurement of the model: it is not kept for others
     lineage, scaffolds = Lineage(paths.lineage), dict[str, Scaffold]()
+    budget = experiment.budget
+    deadline = math.inf if budget.hours is None else time.monotonic() + budget.hours * 3600 - active_s
+
+    def spent_out() -> str:
+        if machine.gateway.exhausted:
+            return "usd" if budget.tokens is None else "tokens"
+        return "hours" if time.monotonic() >= deadline else ""
 
     async def run_trial(spec: TrialSpec) -> Trial:
+        if spec.split == "train" and time.monotonic() >= deadline:  # audits and claims are of use only whole
+            return Trial(spec=spec, outcome="cancelled", score=None, detail="the budget's hours ended")
         if spec.candidate not in scaffolds:
             scaffolds[spec.candidate] = to_scaffold(lineage.files(spec.candidate))
         return await measuring.run(spec, tasks[spec.task], scaffolds[spec.candidate])
@@ -298,7 +309,7 @@ def _effects(
         validate=validator.validate,
         write_memo=notes.write,
         score_predictions=scored,
-        spent_out=lambda: machine.gateway.exhausted,
+        spent_out=spent_out,
         listeners=listeners,
     )
 

@@ -7,6 +7,7 @@ stdout is the result, stderr is progress. Exit codes: 0 done, 1 bug, 2 usage or 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -28,6 +29,10 @@ VERBS = {
     "ui": "MLflow on this project's runs",
     "serve": "a simulated model as an OpenAI-compatible server on loopback",
 }
+
+
+SPENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
+"""Disk or open files are used up, or nothing may be written: the machine's lack, wherever it is met."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,6 +94,10 @@ def _call(module: ModuleType, arguments: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:  # the boundary: a bug of ours is one line on screen and a traceback on request
+        if isinstance(error, OSError) and error.errno in SPENT:
+            print(f"{error.filename or 'harness'}: {error.strerror}; what was finished is kept\n"
+                  "make room, then do it again (a run: --resume)", file=sys.stderr)  # fmt: skip
+            return 3
         if os.environ.get("HARNESS_TRACEBACK"):
             traceback.print_exc()
         where = traceback.extract_tb(error.__traceback__)[-1]

@@ -7,11 +7,12 @@ The adapter sends one request once; what may be tried again, when, and within wh
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from harness.budget import Admission, Budget, Reservation
+from harness.budget import RUN_BUDGET, Admission, Budget, Reservation
 from harness.draws import draw
 from harness.errors import LimitReached, MachineError, ModelFault, UsageError
 from harness.models.keys import redact
@@ -27,6 +28,8 @@ MAX_MESSAGES = 2000
 MAX_PROMPT = 8 << 20
 TYPICAL_REPLY = 1000
 """Tokens reserved for a reply that sets no max_tokens."""
+LONG_REPLY, ENOUGH_REPLIES = 32_000, 20
+"""How far such a reply may go beyond that (a model that reasons), until so many replies have shown what is usual."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class ModelGateway:
         self._backoff = backoff
         self._origin: Origin | None = None
         self._longest = 2 * TYPICAL_REPLY
-        """Tokens of the longest reply so far: twice that is how far a reply without max_tokens is thought to go."""
+        """Tokens of the longest reply so far: twice that is how far a reply without max_tokens is thought to go, once enough
+        replies were seen to go by."""
+        self._replies = 0
         self._settled = asyncio.Event()
         self.exhausted = False
         """Whether the run's budget has refused a call: what is left of it is not worth going on for."""
@@ -87,6 +92,10 @@ class ModelGateway:
             reply = await self._send(call, route)
             used = self._priced(reply.usage, route)
             self._longest = max(self._longest, used.tokens_out)
+            self._replies += 1
+        except LimitReached as reached:  # in a replay the recording knows where the budget had ended
+            self.exhausted = self.exhausted or reached.limit == RUN_BUDGET
+            raise
         finally:
             self.budget.settle(call.role, held, used)
             self._settled.set()
@@ -96,8 +105,12 @@ class ModelGateway:
 
     async def _reserved(self, call: ModelCall, route: Route) -> Reservation:
         """Wait until the budget holds this call beside those in flight. Raises LimitReached when it never will."""
-        estimate = _estimate(call)
-        tail = Usage(tokens_out=0 if call.sampling.max_tokens else 2 * self._longest)
+        if (size := _prompt_size(call)) > MAX_PROMPT:
+            raise ModelFault("context", f"a prompt of more than {MAX_PROMPT >> 20} MiB")
+        estimate, tail = _estimate(call, size)
+        if not call.sampling.max_tokens:
+            known = 2 * self._longest
+            tail += Usage(tokens_out=known if self._replies >= ENOUGH_REPLIES else max(known, LONG_REPLY))
         price = route.price.of if route.price is not None else None
         wanted = Reservation(
             estimate.tokens, price(estimate) if price else None, tail.tokens, price(tail) if price else 0.0
@@ -106,8 +119,10 @@ class ModelGateway:
             try:
                 async with asyncio.timeout(call.deadline - time.monotonic()):
                     await self._settled.wait()
-            except TimeoutError:
-                raise LimitReached("time_limit") from None
+            except TimeoutError:  # not the agent's time: calls near the cap go one after the other
+                raise LimitReached(
+                    RUN_BUDGET, "others held what is left of the run's budget until the time limit"
+                ) from None
         return wanted
 
     def _admission(self, wanted: Reservation) -> Admission:
@@ -126,31 +141,39 @@ class ModelGateway:
         for message in call.messages:
             if message.get("role") not in ("system", "developer", "user", "assistant", "tool"):
                 raise ModelFault("bad_request", f"role {str(message.get('role'))[:40]!r}")
+            if not isinstance(message.get("content"), str | list | None):
+                raise ModelFault("bad_request", "content is a text, a list of parts, or null")
         for tool in call.tools:
             if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
                 raise ModelFault("bad_request", f"tool type {str(tool.get('type'))[:40]!r}: only functions that the scaffold "
                                  "runs itself are passed on; tools that the provider runs reach the network")  # fmt: skip
-        if _prompt_size(call) > MAX_PROMPT:
-            raise ModelFault("context", f"a prompt of more than {MAX_PROMPT >> 20} MiB")
         return route
 
     async def _send(self, call: ModelCall, route: Route) -> ModelReply:
+        """The deadline is the agent's doing (LimitReached) while its first request is out; before and after that it is the
+        infrastructure's: it waited for the provider to let it through, or for one that had failed already.
+        """
+        last: ModelFault | None = None
         for number in range(1, MAX_TRIES + 1):
             left = call.deadline - time.monotonic()
             if left <= 0:
-                raise LimitReached("time_limit")
-            begun = time.monotonic()
+                raise last or LimitReached("time_limit")
+            begun, sent = time.monotonic(), False
             try:
                 async with asyncio.timeout(left), route.limiter.slot():
+                    sent = True
                     reply = await self._try(call, route, min(call.deadline - time.monotonic(), TRY_LIMIT), number)
+                    route.limiter.succeeded()
             except TimeoutError:
-                raise LimitReached("time_limit") from None
+                if not sent:
+                    last = last or ModelFault("rate_limit", "the provider let no call through before the time limit")
+                raise last or LimitReached("time_limit") from None
             except ModelFault as fault:
+                last = fault
                 self._on_attempt(Attempt(call.trial, fault.kind, time.monotonic() - begun))
                 await self._after(fault, number, call, route)
             else:
                 self._on_attempt(Attempt(call.trial, "ok", time.monotonic() - begun))
-                route.limiter.succeeded()
                 return reply
         raise AssertionError("unreachable: the last fault is raised in _after")
 
@@ -203,12 +226,18 @@ def build_routes(models: Mapping[str, ModelChoice], adapter_of: Callable[[ModelC
 
 
 def _prompt_size(call: ModelCall) -> int:
-    return sum(
-        len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or "")) for message in call.messages
-    )
+    """Bytes of all that is asked. Raises ModelFault for text that is no Unicode: no server can be sent that."""
+    asked = [call.messages, call.tools, call.shape.response_format]
+    try:
+        return len(json.dumps(asked, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        raise ModelFault("bad_request", "the request holds half a character (a lone surrogate)") from None
 
 
-def _estimate(call: ModelCall) -> Usage:
-    """What a call may use: prompt characters over three, and the longest reply that it allows."""
-    tools = sum(len(str(tool)) for tool in call.tools)
-    return Usage(tokens_in=(_prompt_size(call) + tools) // 3 + 50, tokens_out=call.sampling.max_tokens or TYPICAL_REPLY)
+def _estimate(call: ModelCall, size: int) -> tuple[Usage, Usage]:
+    """What a call may use: a token per three bytes of prompt, and the longest reply that it allows. How far the prompt
+    might go beyond it: no token is less than a byte.
+    """
+    prompt = size // 3 + 50
+    expected = Usage(tokens_in=prompt, tokens_out=call.sampling.max_tokens or TYPICAL_REPLY)
+    return expected, Usage(tokens_in=max(0, size - prompt))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import itertools
+import json
 import os
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 from harness.errors import MachineError, UsageError, did_you_mean
 from harness.records.experiment import ModelChoice
@@ -21,9 +24,21 @@ KEYS = {
 KEYLESS = ("hosted_vllm", "lm_studio", "ollama", "ollama_chat", "simulated")
 MIN_KEY = 8
 """Shorter values are stand-ins (none, dummy) and occur in texts by chance."""
-_SHAPES = re.compile(
-    r"(sk-[A-Za-z0-9_\-]{12,}|eyJ[A-Za-z0-9_\-.]{20,}|AIza[A-Za-z0-9_\-]{20,}|(?<=Bearer )[A-Za-z0-9_\-.]{12,})"
-)
+_LONG = r"[A-Za-z0-9_\-]{16,}"
+_PREFIXES = {
+    "sk[-_]": r"[A-Za-z0-9_\-]{12,}", "eyJ": r"[A-Za-z0-9_\-.]{20,}", "AIza": _LONG, r"ya29\.": _LONG, "A[KS]IA": "[A-Z0-9]{16}",
+    **dict.fromkeys(("gsk_", "hf_", "r8_", "fw_", "csk-", "tgp_v1_", "gh[pos]_", "github_pat_", "xai-", "pplx-", "nvapi-", "glpat-"), _LONG),
+}  # fmt: skip
+"""How keys of providers, and of places where keys are kept, begin and go on; others are known by their value only."""
+
+
+def _shape(begin: str, rest: str) -> str:
+    """At the begin of a word, also after a line break as JSON writes it, or a sign as a URL does. What looks back stands behind
+    the prefix: a search for a plain prefix is ten times as fast."""
+    return rf"{begin}(?:(?<![A-Za-z0-9]{begin})|(?<=\\[nrtbf]{begin})|(?<=%[0-9A-F]{{2}}{begin})){rest}"
+
+
+_SHAPES = re.compile("|".join([*itertools.starmap(_shape, _PREFIXES.items()), r"(?<=Bearer )[A-Za-z0-9_\-.]{12,}"]))
 
 
 def check_route(choice: ModelChoice, environ: Mapping[str, str] = os.environ) -> None:
@@ -58,5 +73,12 @@ def redact(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """The text without anything shaped like a key, and without the keys that the environment holds, whatever their shape."""
     for variable in KEYS.values():
         if len(value := environ.get(variable, "")) >= MIN_KEY:
-            text = text.replace(value, "[key]")
+            for form in _forms(value):
+                text = text.replace(form, "[key]")
     return _SHAPES.sub("[key]", text)
+
+
+def _forms(value: str) -> set[str]:
+    """A key as it is, within JSON, in a URL, and as base64."""
+    encoded = base64.b64encode(value.encode()).decode()
+    return {value, json.dumps(value)[1:-1], quote(value, safe=""), quote_plus(value), encoded, encoded.rstrip("=")}

@@ -7,6 +7,9 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 
+EPISODE = 1.0
+"""Seconds for which further refusals are those of calls that were in flight when the limit shrank; beyond it they shrink it again."""
+
 
 class Limiter:
     """Slots for one route. A Retry-After holds back new calls; it is waited for outside the slot."""
@@ -19,7 +22,9 @@ class Limiter:
         self._since_growth = 0
         self._hold_until = 0.0
         self._cooldown_until = 0.0
-        self._changed = asyncio.Condition()
+        self._freed = asyncio.Event()
+        """Set when a slot is given back; then another takes its place. Not a Condition: a waiter that is cancelled as it is
+        woken would take the wake-up with it."""
 
     @property
     def limit(self) -> float:
@@ -29,23 +34,22 @@ class Limiter:
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot and hold it."""
-        held = self._hold_until - self._clock()
-        if held > 0:
+        while (held := self._hold_until - self._clock()) > 0:  # noqa: ASYNC110 - it may be put off meanwhile
             await asyncio.sleep(held)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._in_flight < max(1, int(self._limit)))
-            self._in_flight += 1
+        while self._in_flight >= max(1, int(self._limit)):
+            await self._freed.wait()
+        self._in_flight += 1
         try:
             yield
         finally:
-            async with self._changed:
-                self._in_flight -= 1
-                self._changed.notify()
+            self._in_flight -= 1
+            self._freed.set()
+            self._freed = asyncio.Event()
 
     def succeeded(self) -> None:
-        """A call went through: grow by 5 % per round of calls, when the slots are in use."""
+        """The call that holds a slot went through: grow by 5 % per round of calls, when the slots are in use."""
         self._since_growth += 1
-        if self._since_growth >= self._limit and self._in_flight >= 0.8 * self._limit:
+        if self._since_growth >= self._limit and self._in_flight >= 0.8 * max(1, int(self._limit)):
             self._since_growth = 0
             self._limit = min(self._high, self._limit * 1.05 + 0.1)
 
@@ -54,6 +58,7 @@ class Limiter:
         now = self._clock()
         if now >= self._cooldown_until:
             self._limit = max(self._low, self._limit * 0.8)
-        self._cooldown_until = now + max(1.0, retry_after or 0.0)
+            self._cooldown_until = now + EPISODE
         if retry_after:
+            self._cooldown_until = max(self._cooldown_until, now + retry_after)
             self._hold_until = max(self._hold_until, now + min(retry_after, 60.0))

@@ -161,7 +161,8 @@ def _message(raw: Mapping[str, Any]) -> dict[str, Any]:
     for extra in ("reasoning_content", "reasoning_details", "thinking_blocks"):
         if raw.get(extra):
             message[extra] = raw[extra]
-    return message
+    whole: dict[str, Any] = json.loads(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
+    return whole  # a reply that was cut within a character holds half of one, which nothing can write down
 
 
 def _finish(reason: Any, message: Mapping[str, Any]) -> Literal["stop", "tool_calls", "length", "content_filter"]:

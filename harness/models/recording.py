@@ -7,6 +7,7 @@ newline. Only allow-listed headers are kept (wire.py), and every line passes `re
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -21,7 +22,7 @@ from harness.errors import FaultKind, MachineError, ModelFault, UsageError
 from harness.hashing import sha256
 from harness.models.keys import redact
 from harness.models.wire import Exchange, tap
-from harness.records import ModelReply, ModelRequest
+from harness.records import ModelReply, ModelRequest, Usage
 from harness.records.base import Record
 from harness.seams import Model
 
@@ -165,6 +166,17 @@ def read_recording(path: Path) -> Iterator[Recorded]:
             yield Recorded.model_validate(before)
         except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
             raise UsageError(f"{path}, line {number}: the recording is damaged") from None
+
+
+def recorded_usage(path: Path) -> Iterator[tuple[str, Usage]]:
+    """Model and usage of every reply in a file, as the server said; quick, and what is damaged is passed over."""
+    model = ""
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            record = json.loads(line)
+            model = record["asked"]["rest"].get("model", model)
+            if "reply" in record:
+                yield model, Usage.model_validate({**record["reply"]["usage"], "calls": 1})
 
 
 # --- what is equal to the line before is left out: "kept" counts leading messages, "same" names whole entries ---

@@ -13,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
+from harness.budget import RUN_BUDGET
 from harness.errors import InfraError, LimitReached, ModelFault, UsageError
 from harness.models.keys import redact
 from harness.models.recording import Recorded, canonical, digest_of, file_of, read_recording
@@ -46,14 +47,17 @@ class Diverged(LimitReached):
 
 
 class Recordings:
-    """The calls of one run. `trials` are that run's measurements: how many tries each took, and what limit ended it."""
+    """The calls of one run. `trials` are that run's measurements: how many tries each took, and what limit ended it. `capped`:
+    the run ended by a cap, so where the recording of what it did not finish ends, the cap had refused the call."""
 
     def __init__(
         self,
         folder: Path,
         trials: Mapping[str, Trial],
         on_divergence: Callable[[Divergence], None] = lambda found: None,
+        capped: bool = False,
     ) -> None:
+        self._capped = capped
         self._folder, self._trials, self._on_divergence = folder, dict(trials), on_divergence
         self._open: dict[str, _Cursor] = {}
 
@@ -78,18 +82,30 @@ class Recordings:
         if record.reply is not None:
             return record.reply.model_copy(update={"origin": _origin(record.reply)})
         again = bool(cursor.session) and cursor.session[0].call == request.call
+        if record.fault is None and again:
+            raise ModelFault("timeout", "no answer in time", retry_after=0.0)
         if record.fault is None:
-            raise ModelFault("timeout", "no answer in time", retry_after=0.0) if again else LimitReached("time_limit")
+            raise self._cut_off(request, cursor)
         fault = ModelFault(record.fault.kind, record.fault.message, retry_after=0.0 if again else None)
         # What was given up then is given up now: the gateway is not to try again what has no second recording.
         same = again or fault.kind in ("context", "bad_request")
         raise fault if same else InfraError(f"{fault.kind}: {str(fault)[:300]} (after {request.number} tries)")
+
+    def _cut_off(self, request: ModelRequest, cursor: _Cursor) -> InfraError | LimitReached:
+        """What a call without an answer came to: as the gateway has it, infrastructure's where an earlier try had failed."""
+        trial = self._trials.get(request.trial)
+        ended = trial is not None and "time_limit" in trial.flags and not cursor.later
+        if request.number == 1 or ended:
+            return LimitReached("time_limit")
+        return InfraError(f"no answer before the time limit (after {request.number} tries)")
 
     def _cursor(self, request: ModelRequest) -> _Cursor:
         place = (request.call, request.number)
         cursor = self._open.get(request.trial)
         if cursor is None:
             path = file_of(self._folder, request.trial)
+            if not path.exists():
+                self._refused(request)
             try:
                 cursor = _Cursor(list(read_recording(path)), self._tries(request.trial))
             except UsageError as error:
@@ -103,10 +119,19 @@ class Recordings:
     def _tries(self, key: str) -> int:
         return self._trials[key].tries if key in self._trials else 1
 
+    def _refused(self, request: ModelRequest) -> None:
+        """Raise LimitReached where the cap of the recorded run had refused this call."""
+        if self._capped and request.trial not in self._trials:
+            raise LimitReached(RUN_BUDGET, "the run's budget ended here")
+
     def _exhausted(self, request: ModelRequest, cursor: _Cursor) -> NoReturn:
         if cursor.later:
             raise InfraError("the recorded trial broke off here and was tried again")
+        if not cursor.session:
+            self._refused(request)
         trial = self._trials.get(request.trial)
+        if not cursor.session and trial is not None and trial.outcome == "infra_error":
+            raise InfraError("the recorded trial broke off here")
         if not cursor.session and trial is not None and trial.flags:
             raise LimitReached(trial.flags[0])
         was = f"call {cursor.session[0].call + 1}" if cursor.session else "the end of the recording"

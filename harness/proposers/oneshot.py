@@ -55,15 +55,16 @@ def _read(text: str, context: RoundContext, usage: Usage, seconds: float) -> Pro
     found = re.search(r"\{.*\}", text, re.DOTALL)
     try:
         answer: dict[str, Any] = json.loads(found.group(0)) if found else {}
+        json.dumps(answer, ensure_ascii=False).encode()  # half a character can be written to no journal
         after = dict(context.files)
         for edit in answer["edits"]:
             after[edit["path"]] = _edited(after.get(edit["path"]), edit)
         manifest = Manifest.model_validate(answer["manifest"])
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+        changes = changes_between(context.files, after)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         reason = f"the answer is not the JSON that was asked for: {type(error).__name__}: {str(error)[:160]}"
         raise ProposalError(reason, usage=usage) from None
-    return Proposal(manifest=manifest, changes=changes_between(context.files, after), usage=usage, wall_s=round(seconds, 3),
-                    kind="oneshot")  # fmt: skip
+    return Proposal(manifest=manifest, changes=changes, usage=usage, wall_s=round(seconds, 3), kind="oneshot")  # fmt: skip
 
 
 def _edited(before: str | None, edit: dict[str, Any]) -> str:

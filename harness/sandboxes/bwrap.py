@@ -75,6 +75,8 @@ class BwrapSandboxes:
             if self._ground is None or self._slots is None:
                 self._ground = await asyncio.to_thread(jail.prepare, self._root, self._own_user)
                 self._slots = Slots()
+                # bubblewrap's child outlives its parent when that is killed before it has let it go on (0.8: it waits for ever).
+                await asyncio.to_thread(_reap, self._slots)
             return self._ground, self._slots
 
     async def _launch(self, spec: SandboxSpec, mounts: list[tuple[Path, str]]) -> ProcessSandbox:

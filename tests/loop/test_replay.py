@@ -184,6 +184,20 @@ def test_a_run_that_was_killed_and_resumed_is_replayed_as_one(project):
     assert scores(newest(project.folder)) == scores(run)
 
 
+@pytest.mark.parametrize("tokens", [2500, 6000])
+def test_a_run_that_its_token_cap_ended_is_replayed_to_the_same_end(project, tokens):
+    """The cap refused calls in the middle of a trial, or of a proposal; those have no recording and are no divergence."""
+    with served() as base:
+        done = project("run", "small.toml", "-q", "-m", "openai/medium", "--api-base", base, "--set", f"budget.tokens={tokens}",
+                       "--set", "budget.rounds=50", "--set", "claim.at_end=false")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = newest(project.folder)
+    assert archive_of(run).ended.reason == "tokens"
+    done = project("run", "--replay", run.name, "-q")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert scores(newest(project.folder)) == scores(run)
+
+
 @pytest.mark.slow
 def test_faults_of_the_server_are_replayed_without_it(project):
     with served("simulated/flaky") as base:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -88,6 +89,16 @@ def test_tokens_that_end_in_the_middle_of_anything_end_the_run(project, tokens):
     assert project("run", "--resume", "last", "-q").returncode == 0
 
 
+def test_hours_that_end_in_the_middle_of_a_block_end_it(project):
+    few = ("budget.hours=0.0008", "suite.seeds=60", "claim.at_end=false")  # three seconds, and the first pass takes ten
+    options = [part for setting in few for part in ("--set", setting)]
+    assert project("run", "small.toml", "-q", *options, "--set", "budget.trials=500").returncode == 0
+    archive = archive_of(only_run(project.folder))
+    assert archive.ended.reason == "hours"
+    assert 0 < len(archive.finished) < 120
+    assert archive.active_s < 8
+
+
 def test_sigkill_in_the_middle_then_resume(project, unbroken):
     wanted = archive_of(unbroken).fingerprint()
     for delay in (0.7, 1.6, 2.6):
@@ -118,6 +129,37 @@ def test_ctrl_c_stops_cleanly_and_can_be_resumed(project):
     assert running.returncode == 130, said
     assert "harness run --resume" in said
     assert project("run", "--resume", "last", "-q").returncode == 0
+
+
+def test_a_second_ctrl_c_ends_it_at_once_also_while_a_dead_tracker_is_waited_for(project):
+    with socket.create_server(("127.0.0.1", 0)) as dead:  # takes connections and never answers
+        tracking = f"http://127.0.0.1:{dead.getsockname()[1]}"
+        asked = [
+            sys.executable,
+            "-m",
+            "harness",
+            "run",
+            "small.toml",
+            "-q",
+            "--rounds",
+            "0",
+            "--set",
+            "claim.at_end=false",
+        ]
+        running = subprocess.Popen(asked, cwd=project.folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   env={**os.environ, "MLFLOW_TRACKING_URI": tracking})  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not any('"run.ended"' in path.read_text() for path in project.folder.glob("runs/*/journal.jsonl")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        try:
+            assert running.wait(5) == 130
+        finally:
+            running.kill()
 
 
 def test_resume_refuses_a_changed_config_and_names_the_keys(project, unbroken):

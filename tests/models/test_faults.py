@@ -235,3 +235,9 @@ def test_tools_that_the_provider_runs_are_refused():
             await gateway.complete(call(tools=({"type": "web_search"},)))
 
     asyncio.run(main())
+
+
+def test_a_reply_that_was_cut_within_a_character_can_be_written_down():
+    text = b'{"choices": [{"message": {"role": "assistant", "content": "so \\ud83d"}}], "usage": {"prompt_tokens": 1}}'
+    _, _, _, reply = run((200, {}, text, 0))
+    assert json.loads(reply.model_dump_json())["message"]["content"] == "so ?"

@@ -214,12 +214,33 @@ def test_reap_removes_what_a_killed_harness_left_and_nothing_else():
         done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], stdout=subprocess.PIPE)
         left = done.stdout.decode().strip()
         assert done.returncode == -9
-        assert groups({left, box.id}) == {left, box.id}
-        assert await provider.reap() >= 1
+        assert await provider.reap() >= 0  # whoever opens a provider on this machine may have been there first
         assert groups({left, box.id}) == {box.id}
         assert (await box.exec(["echo", "alive"])).output == b"alive\n"
 
     using(body, warm=0)
+
+
+@as_root
+def test_what_a_kill_in_the_middle_of_a_start_left_is_gone_with_the_next_start():
+    """bubblewrap's child waits for its parent's word, and waits for ever when that was killed."""
+    program = (
+        "import asyncio, os, signal\nfrom harness.sandboxes import bwrap\nfrom harness.seams import SandboxSpec\n"
+        "def killed(self, pid):\n    print(pid, flush=True)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "bwrap._Start._settle = killed\nasyncio.run(bwrap.BwrapSandboxes(warm=0).start(SandboxSpec(label='left')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=False)
+    left = Path("/proc", done.stdout.decode().strip())
+    assert done.returncode == -9
+
+    async def body(provider):
+        await (await provider.start(SPEC)).close()
+
+    using(body, warm=0)
+    deadline = time.monotonic() + 5
+    while left.exists() and "bwrap" in (left / "comm").read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not left.exists() or "bwrap" not in (left / "comm").read_text()
 
 
 @as_root
@@ -234,7 +255,7 @@ def test_reap_kills_processes_of_a_slot_without_an_owner():
         async def body(provider):
             return await provider.reap()
 
-        assert using(body) >= 1
+        assert using(body) >= 0
         assert left.wait(5) == -9
         assert kept.poll() is None
     finally:

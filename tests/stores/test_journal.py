@@ -8,7 +8,7 @@ import pytest
 from harness.archive import fold
 from harness.errors import MachineError, UsageError
 from harness.journal import Journal, replay
-from harness.records.events import MemoWritten, RunStarted
+from harness.records.events import MemoWritten, RunResumed, RunStarted
 
 
 def started():
@@ -86,3 +86,11 @@ def test_a_full_disk_loses_nothing_that_was_written(small_disk):
                 journal.append(MemoWritten(round=1, text="x" * 5000))
                 written += 1
     assert len(list(replay(path))) == 1 + written
+
+
+def test_hours_are_counted_on_when_the_clock_was_set_back():
+    at = [1000.0, 1060.0, 400.0, 460.0, 520.0]  # ten minutes back after the first, as a machine finds its time server
+    events = [started().model_copy(update={"at": at[0]}), *(MemoWritten(round=1, text="x", at=when) for when in at[1:])]
+    assert fold(events).active_s == 60 + 0 + 60 + 60
+    resumed = RunResumed(finished_trials=0, at=100.0)
+    assert fold([*events, resumed, MemoWritten(round=1, text="x", at=130.0)]).active_s == 180 + 30

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from harness.errors import InfraError
+from harness.errors import InfraError, MachineError
 from harness.executor import BREAKER, LocalExecutor
 from harness.records import Trial, TrialSpec
 
@@ -111,3 +111,53 @@ def test_leaving_early_cancels_what_runs_and_waits_for_it():
 
     asyncio.run(asyncio.wait_for(main(), 5))
     assert sorted(cleaned)[:4] == [0, 1, 2, 3]
+
+
+def test_the_breaker_counts_over_blocks_however_small():
+    async def main():
+        executor, count = LocalExecutor(2), 0
+
+        async def broken(spec):
+            return done(spec, "infra_error", detail="ModelFault: connection: nobody answers")
+
+        for block in range(4):
+            async for _ in executor.run([spec("a", block), spec("b", block)], broken):
+                count += 1
+        return count
+
+    with pytest.raises(InfraError, match="nobody answers"):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("last", ["a machine that is not ready", "the breaker"])
+def test_trials_that_end_with_the_one_that_stops_the_run_are_kept(last):
+    """They are paid for, and a resumed run would pay for them again."""
+    seen = []
+
+    async def main():
+        gate = asyncio.Event()
+
+        async def trial(spec):
+            await gate.wait()
+            if spec.task == "good":
+                return done(spec)
+            if last == "the breaker":
+                return done(spec, "infra_error", detail="SandboxFault: gone")
+            raise MachineError("the key was refused")
+
+        async def watch():
+            async for found in LocalExecutor(12).run(
+                [spec("b"), *(spec(f"a{n}") for n in range(5)), *(spec("good", n) for n in range(6))], trial
+            ):
+                seen.append(found.outcome)
+
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(0.05)
+        gate.set()
+        await watching
+
+    with pytest.raises((InfraError, MachineError)):
+        for _ in range(40 if last == "the breaker" else 1):  # the order within a moment is not ours
+            seen.clear()
+            asyncio.run(main())
+    assert seen.count("scored") == 6

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,13 @@ import pytest
 from harness.config import to_experiment
 from harness.errors import ModelFault
 from harness.instances import Instances
-from harness.records import Limits, TrialSpec
+from harness.records import Limits, Trial, TrialSpec
 from harness.sandboxes import open_provider
-from harness.scaffold import read_scaffold
+from harness.scaffold import read_scaffold, to_scaffold
 from harness.tasks import load_task
 from harness.trial import TrialEngine, TrialSettings
 from harness.trialcache import TrialCache, identity_of
-from harness.trialstore import TrialStore
+from harness.trialstore import Measured, TrialStore
 from tests.tiny import ROOT, VERIFY, Scripted, program
 
 PLAIN = read_scaffold(ROOT / "harness" / "scaffolds" / "plain")
@@ -240,3 +241,61 @@ def test_the_command_line_serves_says_so_and_can_be_told_not_to(tmp_path):
 def test_lock_files_of_the_store_are_not_left(tiny_task, store, tmp_path):
     ask(tiny_task, Scripted(*RIGHT), store, times=3)
     assert not list((tmp_path / "cache" / "flight").iterdir())
+
+
+def test_a_read_only_cache_serves_what_it_holds_and_fails_no_trial(tiny_task, small_disk):
+    store = TrialStore(small_disk / "cache", 1 << 30)
+    ask(tiny_task, Scripted(*RIGHT), store)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    try:
+        assert ask(tiny_task, Scripted(), store)[0].cached
+        assert ask(tiny_task, Scripted(*RIGHT), store, attempt=1)[0].score == 1.0
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert store.size().entries == 1
+
+
+def test_an_entry_is_not_removed_because_no_file_can_be_opened_now(tiny_task, store, tmp_path):
+    ask(tiny_task, Scripted(*RIGHT), store)
+    (entry,) = (tmp_path / "cache").glob("??/*.zip")
+    key, grading = entry.name.partition("-")[0], load_task(tiny_task).grading_digest
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        assert store.get(key, grading) is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert store.get(key, grading) is not None
+
+
+def test_keys_know_prices_where_they_stop_an_agent_and_the_order_of_aliases():
+    cheap, dear = (experiment(usd_per_mtok_in=price, usd_per_mtok_out=price) for price in (1.0, 2.0))
+    assert identity_of(cheap, "image") == identity_of(dear, "image")
+    capped = [each.model_copy(update={"limits": Limits(cost_limit=0.1)}) for each in (cheap, dear)]
+    assert identity_of(capped[0], "image") != identity_of(capped[1], "image")
+    two = {"main": cheap.models["main"], "small": dear.models["main"]}
+    orders = [cheap.model_copy(update={"models": dict(order)}) for order in (two.items(), reversed(two.items()))]
+    assert identity_of(orders[0], "image") != identity_of(orders[1], "image")  # the agent is told them in this order
+
+
+@pytest.mark.parametrize(
+    ("runtime", "kept"), [("image:agent:latest", 0), ("image:agent@sha256:" + "0" * 64, 1), ("", 1)]
+)
+def test_a_program_in_an_image_that_may_change_is_never_kept(tiny_task, store, runtime, kept):
+    """The provider here gives no images; what is asked for is the store."""
+
+    class Engine:
+        async def run(self, spec, task, scaffold):
+            return Trial(spec=spec, outcome="scored", score=1.0)
+
+        async def measure(self, spec, task, scaffold):
+            return Measured(await self.run(spec, task, scaffold))
+
+    toml = f'contract = 1\nentry = ["agent"]\n[program]\nruntime = "{runtime}"\n'
+    spec = TrialSpec(candidate="c", task="t", seed=0, attempt=0)
+    asyncio.run(
+        TrialCache(Engine(), store, "i", serve=False).run(
+            spec, load_task(tiny_task), to_scaffold({"scaffold.toml": toml})
+        )
+    )
+    assert store.size().entries == kept

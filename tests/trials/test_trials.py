@@ -5,13 +5,18 @@ import time
 
 import pytest
 
-from harness.errors import ModelFault
+from harness.errors import ModelFault, UsageError
 from harness.instances import Instances
+from harness.models.gateway import ModelGateway, build_routes
+from harness.models.simulated import SimulatedModel
 from harness.records import Limits, TrialSpec
+from harness.records.experiment import ModelChoice
 from harness.sandboxes import open_provider
 from harness.scaffold import read_scaffold
+from harness.seams import ExecResult
 from harness.tasks import load_task
 from harness.trial import TrialEngine, TrialSettings
+from harness.verification import read_verdict
 from tests.tiny import ROOT, Scripted, program
 
 
@@ -122,3 +127,83 @@ def test_a_scaffold_has_no_network_no_keys_and_no_task(tiny_task):
     )
     trial = measure(tiny_task, Scripted(), program(code))
     assert trial.outcome == "scored", trial.detail
+
+
+def test_all_who_wait_for_a_build_that_fails_are_told_why(tiny_task):
+    (tiny_task / "environment" / "build.py").write_text("raise SystemExit('no such luck')\n")
+
+    async def main():
+        sandboxes = open_provider("bwrap")
+        try:
+            instances, task = Instances(sandboxes, None, ""), load_task(tiny_task)
+            return await asyncio.gather(*(instances.get(task, 0) for _ in range(3)), return_exceptions=True)
+        finally:
+            await sandboxes.close()
+
+    assert {type(error) for error in asyncio.run(main())} == {UsageError}
+
+
+class Breaks(Scripted):
+    """A model that is gone at one call, once, and begins anew after it."""
+
+    def __init__(self, at, *commands):
+        super().__init__(*commands)
+        self.at = at
+
+    async def complete(self, call):
+        if self.calls == self.at:
+            self.at, self.calls = None, 0
+            raise ModelFault("server", "down")
+        return await super().complete(call)
+
+
+def test_what_a_broken_try_has_cost_is_kept(tiny_task):
+    trial = measure(tiny_task, Breaks(2, "cat readme.txt", "echo yes > done.txt"))
+    assert (trial.outcome, trial.score, trial.tries) == ("scored", 1.0, 2)
+    assert (trial.steps, trial.usage.calls, trial.usage.tokens) == (3, 5, 75)
+
+
+ANYTHING = """
+import json, os, struct
+from harness_sdk import env
+half = chr(0xD800)
+user = {"role": "user", "content": "x"}
+for frame in [
+    {"op": "exec", "command": "true", "time_limit": 10**400}, {"op": "exec", "command": "true", "time_limit": 5e-324},
+    {"op": "exec", "argv": ["echo", half]}, {"op": "exec", "command": "true", "cwd": half}, {"op": "exec", "command": "true", "cwd": "a" + chr(0) + "b"},
+    {"op": "read", "path": half}, {"op": "read", "path": "/x", "offset": 10**3000}, {"op": "write", "path": half},
+    {"op": "log", "note": half}, {"op": "log", "counter": half}, {"op": "log", "counter": "x", "by": 10**4000},
+    {"op": "complete", "messages": [{"role": "user", "content": 5}]}, {"op": "complete", "messages": [{"role": "user", "content": half}]},
+    {"op": "complete", "messages": [{}]}, {"op": "complete", "messages": [user], "sampling": {"max_tokens": 10**30}},
+    {"op": "complete", "messages": [user], "tools": [{"type": "function", "function": {"name": half}}]},
+]:
+    raw = json.dumps({**frame, "id": 1}).encode()
+    os.write(int(os.environ["HARNESS_FD_OUT"]), struct.pack(">II", len(raw), 0) + raw)
+    head, body = struct.unpack(">II", os.read(int(os.environ["HARNESS_FD_IN"]), 8))
+    answer = json.loads(os.read(int(os.environ["HARNESS_FD_IN"]), head))
+    body and os.read(int(os.environ["HARNESS_FD_IN"]), body)
+    assert answer.get("error", {}).get("kind") in (None, "bad_request", "not_found"), (frame, answer)
+env.write("/app/done.txt", "yes")
+"""
+
+
+def test_nothing_that_a_scaffold_sends_ends_the_run(tiny_task, tmp_path):
+    routes = build_routes({"main": ModelChoice(name="simulated/small")}, lambda choice: SimulatedModel(choice.name))
+    trial = measure(tiny_task, ModelGateway(routes), program(ANYTHING), out=tmp_path)
+    assert (trial.outcome, trial.score) == ("scored", 1.0), trial.detail
+    assert dict(trial.counters) == {"?": 1, "x": 10**6}
+
+
+@pytest.mark.parametrize(
+    "result", ['{"reward": 1' + "0" * 400 + "}", '{"reward": 1, "checks": ' + '{"a":' * 10**5 + "1" + "}" * (10**5 + 1)]
+)
+def test_a_result_that_no_number_or_stack_holds_is_a_task_error(result):
+    verdict = read_verdict(ExecResult(returncode=0, output=b"", stdout=b"N" + result.encode() + b"\n"), "N", 5)
+    assert (verdict.score, verdict.problem.partition(":")[0]) == (None, "the verifier's result cannot be read")
+
+
+def test_the_name_of_a_check_can_be_written_down():
+    verdict = read_verdict(
+        ExecResult(returncode=0, output=b"", stdout=b'N{"reward": 1, "checks": {"\\ud800": true}}\n'), "N", 5
+    )
+    assert [check.model_dump_json() for check in verdict.checks] == ['{"name":"?","passed":true}']
