@@ -6,11 +6,17 @@ import time
 
 import pytest
 
+from harness.archive import fold
 from harness.budget import Admission, Budget, Reservation
+from harness.config import to_experiment
 from harness.errors import LimitReached
+from harness.gateways import open_gateway
 from harness.models.gateway import TYPICAL_REPLY, ModelGateway, build_routes
-from harness.records import ModelCall, ModelReply, Sampling, Usage
+from harness.models.recording import file_of
+from harness.records import ModelCall, ModelReply, Sampling, Trial, TrialSpec, Usage
+from harness.records.events import TrialDone
 from harness.records.experiment import ModelChoice
+from tests.models.test_recording import conversation, written
 
 PRICED = ModelChoice(name="openai/m", usd_per_mtok_in=1.0, usd_per_mtok_out=10.0)
 
@@ -154,3 +160,27 @@ def test_prompts_of_short_tokens_and_what_is_carried_back_are_counted(prompt):
 
     asyncio.run(main())
     assert 50_000 <= budget.total.tokens <= 60_000 + 7_000  # no more than what one prompt went beyond its estimate
+
+
+def test_a_resumed_run_has_paid_for_what_was_cut_off_and_for_its_memos(tmp_path, monkeypatch):
+    """Killed as often as you like, a run does not spend its budget twice."""
+    monkeypatch.setenv("OPENAI_API_KEY", "no-key-at-all")
+    key = "c0000/t/0-0"
+    written(tmp_path, list(conversation(2, key)))  # cut off by a kill
+    written(tmp_path, list(conversation(3, key)))
+    written(tmp_path, list(conversation(4, "c0000/t/1-0")))  # cancelled by a cap: in no event
+    written(tmp_path, list(conversation(1, "memo/r01")))
+    file_of(tmp_path, key).open("ab").write(b'{"trial": "torn')
+    main = {"name": "openai/m", "usd_per_mtok_in": 1e6, "usd_per_mtok_out": 0}
+    experiment = to_experiment(
+        {"name": "x", "models": {"main": main}, "suite": {"name": "s"}, "budget": {"usd": 100}}, "test", []
+    )
+    spec = TrialSpec(candidate="c0000", task="t", seed=0, attempt=0)
+    trial = Trial(spec=spec, outcome="scored", score=1.0, usage=Usage(calls=3, tokens_in=15, usd=15.0))
+    budget = open_gateway(experiment, fold([TrialDone(round=0, trial=trial)]), tmp_path).budget
+    assert (budget.spent["worker"].calls, budget.spent["worker"].tokens, budget.spent["worker"].usd) == (
+        2 + 3 + 4,
+        45,
+        45.0,
+    )
+    assert (budget.spent["proposer"].calls, budget.spent["proposer"].usd) == (1, 5.0)
