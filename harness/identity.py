@@ -14,11 +14,11 @@ from harness.duels import fresh_trials
 from harness.errors import UsageError
 from harness.evalfolder import is_evaluation, read_evaluation
 from harness.evaluation import COVERED
+from harness.locks import locked_experiment
 from harness.paths import RunPaths
 from harness.records import Experiment, Split, Trial
 from harness.runs import open_run
 from harness.trialcache import model_identity
-from harness.wiring import locked_experiment
 
 _SIMULATED = Path(__file__).resolve().parent / "models" / "simulated"
 

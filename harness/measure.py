@@ -19,12 +19,13 @@ from harness.evalfolder import EvalLog, ended, open_log
 from harness.evaluation import EvalPlan, Evaluation, rerun_specs, specs_of
 from harness.executor import LocalExecutor
 from harness.identity import identity_of
+from harness.locks import make_lock
 from harness.paths import RunPaths, resolve
 from harness.records import Experiment, Split, Suite, Task, Trial, TrialSpec
 from harness.scaffold import Scaffold, read_scaffold
 from harness.seams import Executor, RunTrial, Tracker
 from harness.suites import load_suite
-from harness.wiring import Machine, check_placement, make_lock, open_machine, trial_cache, trial_engine
+from harness.wiring import Machine, check_placement, open_machine, trial_cache, trial_engine
 
 
 async def measure(
@@ -61,7 +62,7 @@ async def measure(
                 grade=machine.capabilities.grade, splits=splits, attempts=attempts,
             ),
         )  # fmt: skip
-        lock = make_lock(experiment, loaded, tasks, chosen, machine)
+        lock = make_lock(experiment, loaded, tasks, chosen, machine.locked)
         paths = RunPaths(folder) if folder is not None else None
         run_trial = _runner(experiment, machine, chosen, tasks, paths, attempts, fresh)
         executor = LocalExecutor(experiment.sandbox.concurrency, machine.gateway.capacity)

@@ -7,11 +7,9 @@ import dataclasses
 import json
 import math
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from harness.instances import Instances
 from harness.integrity import Protected, Scanner
 from harness.journal import Journal
 from harness.lineage import Lineage
+from harness.locks import comparable, make_lock, refuse_changed_lock
 from harness.loop import Effects, Loop
 from harness.models.gateway import ModelGateway
 from harness.notes import NoteKeeper
@@ -61,7 +60,6 @@ from harness.trialstore import DEFAULT_MB, TrialStore
 
 _PROBED: dict[tuple[str, str], Capabilities] = {}
 """What was found by trying, once per process: by provider and what its sandboxes run on."""
-_PACKAGES = ("selfharness", "litellm", "mlflow", "pydantic", "numpy", "scipy", "pandas")
 
 
 @dataclass
@@ -76,6 +74,15 @@ class Machine:
     instances: Instances
     origin: Origin
     """Of what the models answer."""
+
+    @property
+    def locked(self) -> dict[str, str]:
+        """What lock.json says of the sandboxes."""
+        return {
+            "provider": self.capabilities.provider,
+            "grade": self.capabilities.grade,
+            "image": self.digest,
+        }
 
     async def close(self, listeners: Sequence[Tracker] = ()) -> None:
         await self.sandboxes.close()
@@ -217,7 +224,7 @@ async def build_loop(
     replay = replay_of(paths)
     machine = await open_machine(experiment, archive, calls=paths.calls, replay=replay)
     try:
-        lock = make_lock(experiment, suite, tasks, seed, machine)
+        lock = make_lock(experiment, suite, tasks, seed, machine.locked)
         archive = _begin(experiment, paths, journal, archive, lock, resumed)
         listeners = _listeners(experiment, paths, suite, archive, quiet)
         effects = _effects(experiment, paths, suite, tasks, machine, listeners, archive.active_s)
@@ -337,64 +344,3 @@ class Validator:
         if rejection := self._scanner.scan(before, after):
             return rejection
         return await boots(self._machine.sandboxes, scaffold)
-
-
-def make_lock(
-    experiment: Experiment, suite: Suite, tasks: Mapping[str, Task], seed: Scaffold, machine: Machine | None
-) -> dict[str, Any]:
-    """Everything by which a result can be traced: resolved config, versions, digests. Without a machine, no `sandbox`."""
-    sandbox = {} if machine is None else {"sandbox": {
-        "provider": machine.capabilities.provider, "grade": machine.capabilities.grade, "image": machine.digest}}  # fmt: skip
-    return {
-        "schema": 1,
-        "experiment": experiment.model_dump(mode="json", exclude_none=True),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
-        "suite": {"name": suite.name, "digest": suite.digest},
-        "splits": {"train": suite.train, "val": suite.val, "test": suite.test},
-        "tasks": {name: {"digest": task.digest, "agent": task.agent_digest, "grading": task.grading_digest}
-                  for name, task in sorted(tasks.items())},
-        "scaffold": {"start": experiment.scaffold.start, "digest": seed.digest},
-        "models": {alias: choice.name for alias, choice in experiment.models.items()},
-        **sandbox,
-    }  # fmt: skip
-
-
-def comparable(lock: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a lock that decides scores: versions and the experiment's own keys are compared elsewhere."""
-    return {key: lock[key] for key in ("suite", "tasks", "scaffold", "sandbox", "models") if key in lock}
-
-
-def changed_since(paths: RunPaths, lock: Mapping[str, Any]) -> list[str]:
-    """Dotted names of what decides scores and is not what that run began with."""
-    before = comparable(json.loads(paths.lock.read_text("utf-8")))
-    now = comparable(lock)
-    return [f"{key}.{name}" for key in now for name in now[key] if before.get(key, {}).get(name) != now[key][name]]
-
-
-def refuse_changed_lock(paths: RunPaths, lock: Mapping[str, Any]) -> None:
-    """Raise UsageError when tasks, suite, scaffold or sandbox are not what the run began with."""
-    if changed := changed_since(paths, lock):
-        raise UsageError(f"--resume {paths.name}: {', '.join(changed[:4])} changed since the run began; results would not be "
-                         "comparable\nrestore them, or start a new run")  # fmt: skip
-
-
-def refuse_changed_inputs(paths: RunPaths, experiment: Experiment) -> None:
-    """As refuse_changed_lock for a run that needs no sandbox any more."""
-    suite, tasks = load_suite(experiment.suite.name)
-    seed = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
-    refuse_changed_lock(paths, make_lock(experiment, suite, tasks, seed, None))
-
-
-def locked_experiment(paths: RunPaths) -> Experiment:
-    """The resolved experiment of a run. Raises UsageError when lock.json is missing or damaged."""
-    try:
-        return Experiment.model_validate(json.loads(paths.lock.read_text("utf-8"))["experiment"])
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"{paths.lock}: cannot be read: {str(error).splitlines()[0]}") from None
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"

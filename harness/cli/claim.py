@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from harness.wiring import claim_run, locked_experiment
+    from harness.locks import locked_experiment
+    from harness.wiring import claim_run
 
     paths, archive = open_loop(arguments.run)
     if archive.claims and not arguments.again:

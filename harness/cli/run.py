@@ -73,7 +73,7 @@ def overrides(arguments: argparse.Namespace) -> list[str]:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    from harness.wiring import locked_experiment, refuse_changed_inputs
+    from harness.locks import locked_experiment, refuse_changed_inputs
 
     paths, archive = open_loop(arguments.resume)
     before = locked_experiment(paths)
@@ -95,8 +95,8 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
+    from harness.locks import locked_experiment
     from harness.replays import check_replayable, mark, replayed_experiment
-    from harness.wiring import locked_experiment
 
     if arguments.experiment or arguments.resume or arguments.dry_run:
         raise UsageError("--replay RUN takes its experiment from RUN, spends nothing and starts anew: no EXPERIMENT, --resume "
@@ -143,8 +143,8 @@ def _closing(paths: RunPaths, done: Archive) -> int:
 
 
 def _compared(paths: RunPaths, done: Archive) -> int:
+    from harness.locks import changed_since
     from harness.replays import report, report_text, source_of
-    from harness.wiring import changed_since
 
     changed = changed_since(source_of(paths), json.loads(paths.lock.read_text("utf-8")))
     found = report(paths, done, changed)

@@ -63,7 +63,7 @@ def pools(folders, suite, seeds, attempts):
     for name, folder in folders.items():
         begun = time.monotonic()
         measured = harness.evaluate(folder, suite, seeds=seeds, attempts=attempts)
-        families = measured.families
+        families = measured.plan.families
         for trial in measured.trials:
             found.setdefault(name, {}).setdefault(trial.spec.unit, []).append(trial)
         print(f"  {name:32} score {measured.score:.2f}, {len(measured.trials)} trials, {sum(t.cached for t in measured.trials)} cached, "
