@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
 from harness.errors import LimitReached
 from harness.records import Role, Usage
@@ -42,6 +43,8 @@ class Budget:
     spent: dict[Role, Usage] = field(default_factory=lambda: {"worker": Usage(), "proposer": Usage()})
     _usd_spent: float = 0.0
     """Of priced calls alone: one unpriced reply must not hide what the others cost."""
+    refused: Literal["", "usd", "tokens"] = ""
+    """The cap that has refused a call."""
     _in_flight: list[Reservation] = field(default_factory=list)
 
     @property
@@ -56,9 +59,9 @@ class Budget:
         held = self._in_flight
         tokens, usd = self.total.tokens + wanted.tokens, self._usd_spent + (wanted.usd or 0.0)
         if self.tokens is not None and tokens > self.tokens:
-            self._refuse(f"the run's token budget of {self.tokens:,} does not hold another call")
+            self._refuse("tokens", f"the run's token budget of {self.tokens:,} does not hold another call")
         if self.usd is not None and usd > self.usd:
-            self._refuse(f"the run's budget of ${self.usd:.2f} does not hold another call")
+            self._refuse("usd", f"the run's budget of ${self.usd:.2f} does not hold another call")
         worst_tokens = tokens + sum(each.tokens + each.tail_tokens for each in held)
         worst_usd = usd + sum((each.usd or 0.0) + each.tail_usd for each in held)
         if (self.tokens is not None and worst_tokens > self.tokens) or (self.usd is not None and worst_usd > self.usd):
@@ -66,8 +69,8 @@ class Budget:
         held.append(wanted)
         return Admission.NOW
 
-    @staticmethod
-    def _refuse(why: str) -> None:
+    def _refuse(self, cap: Literal["usd", "tokens"], why: str) -> None:
+        self.refused = cap
         raise LimitReached(RUN_BUDGET, why)
 
     def settle(self, role: Role, held: Reservation, usage: Usage) -> None:

@@ -71,6 +71,8 @@ class LocalExecutor:
         return sorted(reversed(specs), key=lambda spec: self._seconds.get(spec.task, longest))
 
     def _learn(self, trial: Trial) -> None:
+        if trial.detail.startswith("ImageFault"):  # a lack of one task, no shortage
+            return
         if trial.outcome == "infra_error":
             self._lanes = max(1.0, self._lanes / 2)
             return

@@ -16,7 +16,7 @@ from harness.audits import audit_specs, audit_verdict, due_for_audit
 from harness.claims import ClaimPlan, claim_specs, make_claim, matched_specs
 from harness.draws import draw, draw_int
 from harness.duels import make_duel
-from harness.errors import ProposalError
+from harness.errors import InfraError, ProposalError
 from harness.hashing import digest_texts
 from harness.journal import Journal
 from harness.lineage import Lineage
@@ -57,8 +57,14 @@ from harness.stopping import stop_reason
 
 Purpose = Literal["gate", "audit", "claim"]
 
+FAULTS = 3
+"""Rounds in a row whose proposer infrastructure broke: then the run stops, as the next would be lost too."""
 REPAIRS = 2
 """How often a refused proposal may be repaired."""
+
+
+async def _at_once() -> None:
+    """What is always ready."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ class Effects:
     write_memo: Callable[[Archive, int], Awaitable[str]]
     score_predictions: Callable[[Archive, Decision], Decision]
     """The decision with the scores of its manifest's predictions."""
+    ready: Callable[[], Awaitable[None]] = _at_once
+    """Waits until models can be asked at all; raises InfraError when they ask for too much patience."""
     spent_out: Callable[[], str] = lambda: ""
     """The cap that has refused a call or a trial (usd, tokens, hours), or ''."""
     listeners: Sequence[Tracker] = ()
@@ -107,6 +115,7 @@ class Loop:
         self._selector = selector
         self._do = effects
         self._families = families
+        self._faults = 0
 
     async def run(self) -> Archive:
         """Rounds until a cap, patience or the design ends the run; then the claim, if the experiment asks for it."""
@@ -114,7 +123,7 @@ class Loop:
         await self._baseline()
         while (reason := self._stop_reason()) is None:
             await self._round(self._round_number())
-        if self.experiment.claim.at_end and not self.archive.claims:
+        if self.experiment.claim.at_end and not self.archive.claims and self._do.spent_out() not in ("usd", "tokens"):
             await self.claim()
         if self.archive.ended is None:
             self._emit(RunEnded(reason=reason, best=self.archive.best))
@@ -140,6 +149,15 @@ class Loop:
         await self._audit(number)
         if self._state(number).memo is None:
             self._emit(MemoWritten(round=number, text=await self._do.write_memo(self.archive, number)))
+        self._watch_proposer(self._state(number))
+
+    def _watch_proposer(self, state: RoundState) -> None:
+        """Raise InfraError when round after round, of this launch, is lost before anything is proposed."""
+        broken = state.failure is not None and state.failure.infra
+        self._faults = self._faults + 1 if broken else 0
+        if state.failure is not None and self._faults >= FAULTS:
+            raise InfraError(f"{FAULTS} rounds in a row had no proposal: {state.failure.reason}\n"
+                             "the run stopped; mend it, then go on with --resume")  # fmt: skip
 
     async def _candidate(self, number: int) -> None:
         """Propose and validate until there is a candidate, a final refusal, or nothing to measure."""
@@ -155,6 +173,7 @@ class Loop:
 
     async def _propose(self, state: RoundState) -> None:
         repair = len(state.proposals)
+        await self._do.ready()
         try:
             proposal = await self._do.proposer.propose(self._context(state, repair))
         except ProposalError as error:
@@ -265,8 +284,11 @@ class Loop:
 
     # --- the end ---
 
-    async def claim(self) -> Claim:
-        """Open the seal once: best against seed on the test split, fresh trials, journalled before and after."""
+    async def claim(self) -> Claim | None:
+        """Open the seal once: best against seed on the test split, fresh trials, journalled before and after.
+
+        None when the budget ends first: the seal stays open, and a later launch goes on with what is measured.
+        """
         archive, seed = self.archive, self.archive.seed
         opened = archive.seals + (0 if archive.seals > len(archive.claims) else 1)
         if opened > archive.seals:
@@ -274,11 +296,16 @@ class Loop:
         plan = ClaimPlan(best=archive.best, baseline=seed, units=self._units("test"),
                          passes=self.experiment.claim.passes, opened=opened, run_seed=self.experiment.seed,
                          families=self._families)  # fmt: skip
-        await self._measure(claim_specs(plan), 0, "claim")
-        await self._measure(matched_specs(plan, self.archive), 0, "claim")
+        if not await self._sealed(claim_specs(plan)) or not await self._sealed(matched_specs(plan, self.archive)):
+            return None
         claim = make_claim(plan, self.archive)
         self._emit(ClaimMade(claim=claim))
         return claim
+
+    async def _sealed(self, specs: Sequence[TrialSpec]) -> bool:
+        """Measure for a claim; whether all of it is done."""
+        await self._measure(specs, 0, "claim")
+        return self.archive.finished.issuperset(spec.key for spec in specs)
 
     def _stop_reason(self) -> str | None:
         archive = self.archive

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,11 +51,20 @@ class TrialSettings:
 class TrialEngine:
     """Runs trials against one provider and one gateway."""
 
-    def __init__(self, sandboxes: Sandboxes, gateway: Gateway, instances: Instances, settings: TrialSettings) -> None:
+    def __init__(
+        self,
+        sandboxes: Sandboxes,
+        gateway: Gateway,
+        instances: Instances,
+        settings: TrialSettings,
+        ready: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`ready` waits, before each try, until models can be asked at all; what it raises ends the run, not the trial."""
         self._sandboxes = sandboxes
         self._gateway = gateway
         self._instances = instances
         self._settings = settings
+        self._ready = ready
 
     async def run(self, spec: TrialSpec, task: Task, scaffold: Scaffold) -> Trial:
         """Measure once. Raises MachineError when this machine cannot run sandboxes at all; never for a bad trial."""
@@ -63,16 +72,19 @@ class TrialEngine:
 
     async def measure(self, spec: TrialSpec, task: Task, scaffold: Scaffold) -> Measured:
         """As `run`, with the evidence and what was graded."""
-        started, begun = time.time(), time.monotonic()
         usage, detail = Usage(), ""
+        started = begun = 0.0
         for number in range(1, TRIES + 1):
+            if self._ready is not None:
+                await self._ready()
+            started, begun = started or time.time(), begun or time.monotonic()
             evidence: dict[str, bytes] = {}
             collected: Collected | None = None
             sessions: list[SessionResult] = []
             try:
                 trial, collected = await self._once(spec, task, scaffold, number, evidence, sessions)
             except SandboxFault as error:
-                trial = self._trial(spec, "infra_error", None, detail=f"SandboxFault: {error}"[:300])
+                trial = self._trial(spec, "infra_error", None, detail=f"{type(error).__name__}: {error}"[:300])
                 if number < TRIES:
                     await asyncio.sleep(self._settings.retry_wait * 4 ** (number - 1))
             except InfraError as error:

@@ -121,7 +121,7 @@ def trial_engine(experiment: Experiment, machine: Machine, folder: Callable[[str
         default_origin=machine.origin,
         names={alias: choice.name for alias, choice in experiment.models.items()},
     )  # fmt: skip
-    return TrialEngine(machine.sandboxes, machine.gateway, machine.instances, settings)
+    return TrialEngine(machine.sandboxes, machine.gateway, machine.instances, settings, machine.gateway.ready)
 
 
 def trial_cache(experiment: Experiment, machine: Machine, engine: TrialEngine, *, serve: bool) -> TrialCache | None:
@@ -204,7 +204,7 @@ async def run_experiment(
 
 
 async def claim_run(experiment: Experiment, paths: RunPaths, journal: Journal, archive: Archive) -> Archive:
-    """Open the seal of a finished or stopped run."""
+    """Open the seal of a finished or stopped run; without a new claim in the archive, the budget ended first."""
     loop, machine, listeners = await build_loop(experiment, paths, journal, archive, quiet=False, resumed=False)
     try:
         await loop.claim()
@@ -285,7 +285,7 @@ def _effects(
 
     def spent_out() -> str:
         if machine.gateway.exhausted:
-            return "usd" if budget.tokens is None else "tokens"
+            return machine.gateway.budget.refused or ("usd" if budget.tokens is None else "tokens")
         return "hours" if time.monotonic() >= deadline else ""
 
     async def run_trial(spec: TrialSpec) -> Trial:
@@ -316,6 +316,7 @@ def _effects(
         validate=validator.validate,
         write_memo=notes.write,
         score_predictions=scored,
+        ready=machine.gateway.ready,
         spent_out=spent_out,
         listeners=listeners,
     )

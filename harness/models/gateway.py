@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,8 +29,11 @@ MAX_MESSAGES = 2000
 MAX_PROMPT = 8 << 20
 TYPICAL_REPLY = 1000
 """Tokens reserved for a reply that sets no max_tokens."""
+PATIENCE = 3600.0
+"""Seconds that a server may ask to wait (a quota by the hour); beyond, the run ends and can be resumed."""
 LONG_REPLY, ENOUGH_REPLIES = 32_000, 20
 """How far such a reply may go beyond that (a model that reasons), until so many replies have shown what is usual."""
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,22 @@ class ModelGateway:
     def capacity(self) -> int:
         """Calls that the models let through at once now: what more trials would wait for."""
         return sum(int(limiter.limit) for limiter in {id(r.limiter): r.limiter for r in self._routes.values()}.values())
+
+    async def ready(self) -> None:
+        """Wait until every server wants to be asked again: what starts before that spends its time limit waiting.
+
+        Raises ModelFault("rate_limit") when one asks for more than PATIENCE.
+        """
+        told = 0.0
+        while (held := max((route.limiter.held for route in self._routes.values()), default=0.0)) > 0:
+            if held > PATIENCE:
+                raise ModelFault(
+                    "rate_limit", f"the server asks to wait {held / 3600:.1f} h: its quota is used up", retry_after=held
+                )
+            if held > told + 30:
+                _LOG.warning("the server asks to wait %.0f s; new trials start then", held)
+                told = held
+            await asyncio.sleep(held)
 
     async def complete(self, call: ModelCall) -> ModelReply:
         """Answer one call within its deadline."""
@@ -158,6 +178,10 @@ class ModelGateway:
             left = call.deadline - time.monotonic()
             if left <= 0:
                 raise last or LimitReached("time_limit")
+            if (held := route.limiter.held) >= left:  # it cannot be answered in time, so its sandboxes need not wait
+                raise last or ModelFault(
+                    "rate_limit", f"the provider asks to wait {held:.0f} s, {left:.0f} s are left", retry_after=held
+                )
             begun, sent = time.monotonic(), False
             try:
                 async with asyncio.timeout(left), route.limiter.slot():

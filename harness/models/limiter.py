@@ -31,10 +31,15 @@ class Limiter:
         """Calls that may be in flight now."""
         return self._limit
 
+    @property
+    def held(self) -> float:
+        """Seconds until the server wants to be asked again."""
+        return max(0.0, self._hold_until - self._clock())
+
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot and hold it."""
-        while (held := self._hold_until - self._clock()) > 0:  # noqa: ASYNC110 - it may be put off meanwhile
+        while (held := self.held) > 0:  # noqa: ASYNC110 - it may be put off meanwhile
             await asyncio.sleep(held)
         while self._in_flight >= max(1, int(self._limit)):
             await self._freed.wait()
@@ -61,4 +66,4 @@ class Limiter:
             self._cooldown_until = now + EPISODE
         if retry_after:
             self._cooldown_until = max(self._cooldown_until, now + retry_after)
-            self._hold_until = max(self._hold_until, now + min(retry_after, 60.0))
+            self._hold_until = max(self._hold_until, now + retry_after)

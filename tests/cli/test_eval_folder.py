@@ -1,12 +1,15 @@
 """harness eval --out: killed, interrupted, stopped by a broken machine, it keeps what it has and goes on; and as a baseline."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from io import StringIO
 
 import pytest
@@ -14,6 +17,9 @@ import pytest
 import harness
 from harness.cli import main
 from harness.display import EvalProgress
+from harness.errors import ModelFault
+from harness.models.serve import ChatServer
+from harness.models.simulated import SimulatedModel
 from harness.records import Trial, TrialSpec
 from harness.records.events import RunStarted, TrialDone
 
@@ -112,6 +118,79 @@ def test_a_budget_that_is_raised_goes_on(ask, tmp_path, capsys):
     assert ask("--json") == 0
     assert json.loads(capsys.readouterr().out)["coverage"] == 1.0
     assert len(trials_of(tmp_path)) == 9
+
+
+@contextmanager
+def mendable(fault):
+    """A served simulated model that refuses every call until the returned event is set; its API base."""
+    mended, ready, base = threading.Event(), threading.Event(), []
+
+    class Model:
+        async def complete(self, request):
+            if not mended.is_set():
+                raise fault
+            return await SimulatedModel().complete(request.model_copy(update={"model": "simulated/medium"}))
+
+    async def serve():
+        server = ChatServer(lambda name: Model(), ("simulated/medium",))
+        base.append(await server.start())
+        ready.set()
+        await asyncio.to_thread(stop.wait)
+        await server.close()
+
+    stop = threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    ready.wait(10)
+    try:
+        yield base[0], mended
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said_of_it", "measured"),
+    [
+        (ModelFault("rate_limit", "come back later", retry_after=400), "5 trials in a row failed on infrastructure", 5),
+        (ModelFault("rate_limit", "come back tomorrow", retry_after=86_400), "the server asks to wait 24.0 h", 0),
+    ],
+    ids=["the breaker", "a quota of a day"],
+)
+def test_a_broken_machine_ends_it_with_five_and_what_it_has_and_mended_it_goes_on(
+    ask, tmp_path, capsys, monkeypatch, fault, said_of_it, measured
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setattr(
+        "harness.models.limiter.Limiter.held", 0.0
+    ) if measured else None  # else it would wait for 400 s
+    with mendable(fault) as (base, mended):
+        words = (
+            "-m",
+            "openai/simulated/medium",
+            "--api-base",
+            base,
+            "--json",
+            "--junit",
+            "out.xml",
+            "--summary",
+            "page.md",
+        )
+        assert ask(*words) == 5
+        said = capsys.readouterr()
+        assert said_of_it in said.err
+        assert "coverage 0%" in said.err
+        assert "the same command goes on there" in said.err
+        found = json.loads(said.out)
+        assert found["score"] is None
+        assert {trial["outcome"] for trial in found["trials"]} == ({"infra_error"} if measured else set())
+        assert len(found["trials"]) >= measured
+        assert ('type="infra_error"' in (tmp_path / "out.xml").read_text()) is bool(measured)
+        assert "**failed**" in (tmp_path / "page.md").read_text()
+        assert journalled(tmp_path)[-1]["reason"] == "infra"
+        mended.set()
+        assert ask(*words) == 0
+        assert json.loads(capsys.readouterr().out)["coverage"] == 1.0
 
 
 def test_an_evaluation_and_a_run_can_be_the_baseline(ask, tmp_path, capsys):

@@ -184,3 +184,11 @@ def test_a_resumed_run_has_paid_for_what_was_cut_off_and_for_its_memos(tmp_path,
         45.0,
     )
     assert (budget.spent["proposer"].calls, budget.spent["proposer"].usd) == (1, 5.0)
+
+
+def test_the_cap_that_refused_is_named():
+    for cap, wanted in ((Budget(usd=0.1, tokens=10**6), "usd"), (Budget(usd=100.0, tokens=10), "tokens")):
+        assert cap.refused == ""
+        with pytest.raises(LimitReached):
+            cap.reserve(Reservation(100, 0.5))
+        assert cap.refused == wanted

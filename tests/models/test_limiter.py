@@ -119,3 +119,30 @@ def test_waiting_for_a_provider_until_the_time_limit_is_no_fault_of_the_agent():
         asyncio.run(hangs(ModelFault("server", "gone")))
     with pytest.raises(LimitReached, match="time_limit"):
         asyncio.run(hangs())
+
+
+def test_a_call_that_cannot_be_answered_in_time_is_refused_at_once():
+    async def main():
+        gateway = gateway_to(Down(ModelFault("rate_limit", "later", retry_after=300.0)))
+        begun = time.monotonic()
+        for _ in range(3):
+            with pytest.raises(ModelFault, match="rate_limit"):
+                await gateway.complete(call(deadline=60))
+        return time.monotonic() - begun
+
+    assert asyncio.run(main()) < 5
+
+
+def test_what_is_new_waits_until_the_server_wants_to_be_asked_again(caplog):
+    async def main(seconds):
+        gateway = gateway_to(Down(ModelFault("rate_limit", "later", retry_after=seconds)))
+        await gateway.ready()
+        with pytest.raises(ModelFault):
+            await gateway.complete(call(deadline=0.1))
+        begun = time.monotonic()
+        await gateway.ready()
+        return time.monotonic() - begun
+
+    assert 0.3 < asyncio.run(main(0.5)) < 5
+    with pytest.raises(ModelFault, match="asks to wait 24.0 h"):
+        asyncio.run(main(86_400.0))

@@ -161,3 +161,16 @@ def test_trials_that_end_with_the_one_that_stops_the_run_are_kept(last):
             seen.clear()
             asyncio.run(main())
     assert seen.count("scored") == 6
+
+
+def test_an_image_that_one_task_lacks_is_no_shortage():
+    executor = LocalExecutor(8)
+    lanes = []
+
+    async def trial(spec):
+        lanes.append(executor.lanes)
+        bad = spec.task == "bad"
+        return done(spec, "infra_error" if bad else "scored", detail="ImageFault: x is not here" if bad else "")
+
+    run(executor, [spec(("bad", "good")[n % 2], n) for n in range(40)], trial)
+    assert set(lanes) == {8}
