@@ -206,6 +206,8 @@ class DockerSandboxes:
             await sandbox.close()
 
     async def _start(self, spec: SandboxSpec, image: Image, slots: Slots) -> DockerSandbox:
+        # More processors than there are is no limit, and an engine refuses it.
+        spec = spec.model_copy(update={"cpus": min(spec.cpus, float(self._engine.info.get("NCPU") or spec.cpus))})
         slot = slots.take()
         uid = slots.uids(slot)[1]
         config = settings.container(spec, image, uid, tuple(mount.target for mount in spec.mounts))
