@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.artefacts import TAKEN, Taken, take
 from harness.digest import folder_files
@@ -69,7 +69,8 @@ class ForeignTrial:
                 workdir = await self._prepare(box, step)
                 if not await act(step, box, workdir):
                     break
-                self.graded.append(await self._verify(await self._collected(step), step))
+                box, stopped = await self._collected(step)
+                self.graded.append(replace(await self._verify(box, step), stopped=stopped))
                 if below_minimum(step, self.graded[-1].rewards):
                     break
         finally:
@@ -137,15 +138,14 @@ class ForeignTrial:
         await _healthy(box, step.healthcheck)
         return workdir
 
-    async def _collected(self, step: Step) -> Sandbox:
-        """The agent's container after the collect hooks, and still. A hook sees what the agent left running, as in Harbor,
+    async def _collected(self, step: Step) -> tuple[Sandbox, int]:
+        """The agent's container after the collect hooks, and how many programs were ended in it. A hook sees what the agent left running, as in Harbor,
         unless it wants another user, which means another container."""
         assert self._box is not None
         for hook in step.collect:
             box = await self._as_wanted(step.model_copy(update={"user": hook.user}))
             await box.exec(["bash", "-c", hook.command], time_limit=hook.timeout_sec)
-        await self._box.quiesce()
-        return self._box
+        return self._box, await self._box.quiesce()
 
     async def _verify(self, box: Sandbox, step: Step) -> Graded:
         try:

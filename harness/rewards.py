@@ -22,6 +22,8 @@ class Graded:
     rewards: Rewards | None
     problem: str = ""
     log: str = ""
+    stopped: int = 0
+    """Programs that the agent had left running: they are not there when the tests run."""
 
 
 def read_rewards(found: Mapping[str, File]) -> dict[str, float]:
@@ -79,5 +81,4 @@ def below_minimum(step: Step, rewards: Rewards | None) -> bool:
 
 def as_json(graded: list[Graded]) -> bytes:
     """What verifier.json holds."""
-    steps = [{"step": each.step, "rewards": each.rewards, "problem": each.problem, "log": each.log} for each in graded]
-    return json.dumps({"steps": steps}, indent=1).encode()
+    return json.dumps({"steps": [vars(each) for each in graded]}, indent=1, default=dict).encode()

@@ -215,7 +215,12 @@ def _impossible(folder: Path, read: TaskFile) -> dict[str, bool]:
     verifiers = [read.verifier, *(step.verifier for step in read.steps)]
     places = [read.environment, *(v.environment for v in verifiers if v.environment is not None)]
     collected = [*(read.artifacts or ()), *(item for step in read.steps for item in step.artifacts)]
-    phases: list[EnvironmentTable | VerifierTable | _Agent] = [*places, *verifiers, read.agent, *(step.agent for step in read.steps)]
+    phases: list[EnvironmentTable | VerifierTable | _Agent] = [
+        *places,
+        *verifiers,
+        read.agent,
+        *(step.agent for step in read.steps),
+    ]
     services = {item.service for item in collected} | {c.service for v in verifiers for c in v.collect}
     context = folder / "steps" / read.steps[0].name if read.steps else folder
     found = {

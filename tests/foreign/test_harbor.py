@@ -175,3 +175,18 @@ def test_a_last_step_whose_verifier_broke_is_not_made_good_by_the_first(tmp_path
     (folder / "steps" / "report" / "tests" / "test.sh").write_text("exit 1\n")
     solution = next(finding for finding in checked([folder]) if finding.what == "solution")
     assert not solution.ok, json.dumps(solution.detail)
+
+
+@needs_docker
+def test_a_build_that_fails_says_what_it_said_last(tmp_path):
+    folder = folder_with(tmp_path, "", "solution/solve.sh", "environment/Dockerfile")
+    (folder / "environment" / "Dockerfile").write_text("FROM python:3.12-slim\nRUN echo no such package; exit 3\n")
+    detail = next(finding.detail for finding in checked([folder]))
+    assert "code: 3: no such package" in detail
+
+
+@needs_docker
+def test_a_server_that_the_tests_miss_is_said(tmp_path):
+    folder = changed(tmp_path, solution__solve_sh="sleep 1000 >/dev/null 2>&1 &\n")
+    solution = next(finding for finding in checked([folder]) if finding.what == "solution")
+    assert "1 programs that it left running" in solution.detail
