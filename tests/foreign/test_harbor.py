@@ -156,16 +156,22 @@ def test_a_task_that_cannot_be_checked_is_a_finding_and_the_next_goes_on(tmp_pat
     absent = folder_with(
         tmp_path, '[environment]\ndocker_image = "nobody/has:this"\n', "solution/solve.sh", name="absent"
     )
+    greedy = folder_with(
+        tmp_path, '[environment]\ndocker_image = "python:3.12-slim"\ncpus = 4000', "solution/solve.sh", name="greedy"
+    )
     broken = changed(tmp_path / "odd", tests__test_sh="echo 7 > /logs/verifier/reward.txt")
-    found = [(finding.task, finding.what, finding.ok, finding.detail) for finding in checked([bare, absent, broken])]
+    tasks = [bare, absent, greedy, broken]
+    found = [(finding.task, finding.what, finding.ok, finding.detail) for finding in checked(tasks)]
     assert [each[:3] for each in found] == [
         ("changed", "solution", False), ("changed", "nothing", True),
         ("absent", "solution", False), ("absent", "nothing", False),
+        ("greedy", "solution", False), ("greedy", "nothing", False),
         ("changed", "solution", False), ("changed", "nothing", False),
     ]  # fmt: skip
     assert "solution/solve.sh" in found[0][3]
     assert "nobody/has:this" in found[2][3]
-    assert "within 0 and 1" in found[4][3]
+    assert "CPUs" in found[4][3]
+    assert "within 0 and 1" in found[6][3]
 
 
 @needs_docker

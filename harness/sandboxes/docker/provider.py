@@ -206,13 +206,11 @@ class DockerSandboxes:
             await sandbox.close()
 
     async def _start(self, spec: SandboxSpec, image: Image, slots: Slots) -> DockerSandbox:
-        # More processors than there are is no limit, and an engine refuses it.
-        spec = spec.model_copy(update={"cpus": min(spec.cpus, float(self._engine.info.get("NCPU") or spec.cpus))})
         slot = slots.take()
         uid = slots.uids(slot)[1]
         config = settings.container(spec, image, uid, tuple(mount.target for mount in spec.mounts))
         # A task of its own: a cancelled call still makes its container, and somebody must hear of it.
-        creating = asyncio.create_task(self._create(config))
+        creating = asyncio.create_task(self._create(config, spec))
         reader: MuxReader | None = None
         client: Client | None = None
         try:
@@ -237,12 +235,14 @@ class DockerSandboxes:
         self._live.add(sandbox)
         return sandbox
 
-    async def _create(self, config: dict[str, object]) -> str:
+    async def _create(self, config: dict[str, object], spec: SandboxSpec) -> str:
         try:
             made = await self._engine.call("create_container_from_config", config)
         except Refused as error:
             if error.status == 404:
                 raise SandboxFault(f"{error}: the image is gone") from None
+            if error.status == 400 and spec.profile == "compat":
+                raise ImageFault(f"{error}: this engine cannot give what the task asks for") from None
             if error.status == 400:
                 raise MachineError(f"{error}\nthis engine cannot give what the sandbox needs") from None
             raise
