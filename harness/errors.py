@@ -6,7 +6,7 @@
     ├── ThresholdError       (4)    a threshold was not met
     ├── InfraError           (5)    infrastructure broke: retryable, never a score
     │   ├── SandboxFault            a sandbox could not be started, or broke
-    │   │   └── ImageFault          the image of one task cannot be had: its trials have no score, the others go on
+    │   │   └── ImageFault          what one task asks for cannot be had: its trials have no score, the others go on
     │   └── ModelFault              a model call failed, with its kind and Retry-After
     ├── ProposalError               a proposer handed nothing in: a verdict with its reason, not a crash
     ├── LimitReached                a trial's limit ended its agent (a value to the trial engine, never a crash)
@@ -52,7 +52,7 @@ class SandboxFault(InfraError):
 
 
 class ImageFault(SandboxFault):
-    """An image that one task asks for cannot be pulled, found or built."""
+    """What one task asks of the engine cannot be had: its image cannot be pulled, found or built, or it is too large for it."""
 
 
 class ModelFault(InfraError):

@@ -11,10 +11,11 @@ from typing import Any
 
 from harness.attackers import ATTACKERS
 from harness.digest import folder_files
-from harness.errors import UsageError
-from harness.foreign import ForeignTrial, combine, resolve, score_of, solution_of
+from harness.errors import SandboxFault, UsageError
+from harness.foreign import ForeignTrial, resolve, solution_of
 from harness.instances import Instance, Instances
 from harness.records import Foreign, Step, Task
+from harness.rewards import combine, score_of
 from harness.seams import File, Sandbox, Sandboxes
 from harness.trial import task_spec
 from harness.verification import Verdict, close_quietly, collect, verify
@@ -71,20 +72,30 @@ class TaskChecker:
             return await job
 
     async def _foreign(self, task: Task, foreign: Foreign, what: str, solved: bool, wanted: float) -> Finding:
+        """The solution as Harbor's oracle runs it, or nothing. A task that cannot be run is a finding, and the next one goes on."""
+
         async def act(step: Step, box: Sandbox, workdir: str) -> bool:
             if solved:
                 await box.put(solution_of(task, step), "/solution", trusted=True)
-                env = dict(resolve(foreign.solution_env))
-                ran = await box.exec(["bash", "/solution/solve.sh"], cwd=workdir, env=env, time_limit=step.agent_time_limit or 3600.0)  # fmt: skip
+                env = {"DEBIAN_FRONTEND": "noninteractive", **dict(resolve(foreign.solution_env))}
+                ran = await box.exec(["bash", "-c", "(/solution/solve.sh)"], cwd=workdir, env=env,
+                                     time_limit=step.agent_time_limit or 3600.0)  # fmt: skip
                 said.append(ran.output.decode("utf-8", "replace")[-300:])
             return True
 
         said: list[str] = []
-        graded = await ForeignTrial(task, self._sandboxes, f"check {task.id}").run(act)
-        rewards = combine(foreign, graded)
-        score = score_of(rewards) if rewards else None
+        try:
+            graded = await ForeignTrial(task, self._sandboxes, f"check {task.id}").run(act)
+            rewards = combine(foreign, graded) if graded[-1].rewards is not None else None
+            score = score_of(rewards) if rewards else None
+        except (UsageError, SandboxFault) as error:
+            return Finding(task.id, None, what, False, str(error))
         detail = f"score {score}" + (f", {graded[-1].problem}" if graded[-1].problem else "")
         if score != wanted:
+            if graded[-1].stopped and foreign.steps[len(graded) - 1].verifier_place is None:
+                detail += (
+                    f"; {graded[-1].stopped} programs that it left running are not there for the tests (docs/tasks.md)"
+                )
             detail += f"; solution: {''.join(said)[-200:]!r}; verifier: {graded[-1].log[-300:]!r}"
         return Finding(task.id, None, what, score == wanted, detail)
 

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from harness.errors import UsageError
 from harness.tomlfile import read_toml, to_record
 
-VERSIONS = ("1.0", "1.1", "1.2", "1.3", "1.4")
+NEWEST = (1, 4)
 COMPOSE = ("docker-compose.yaml", "docker-compose.yml", "singularity-compose.yaml")
 Network = Literal["public", "no-network", "allowlist"]
-_STEP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NO_FOLDER = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|[. ]$|^\s*$')
 
 
 class _Loose(BaseModel):
@@ -79,7 +79,9 @@ class EnvironmentTable(_Loose):
         data = dict(data)
         for old, new in (("memory", "memory_mb"), ("storage", "storage_mb")):
             if isinstance(data.get(old), str):
-                data.setdefault(new, megabytes(data.pop(old)))
+                size = data.pop(old)
+                if data.setdefault(new, megabytes(size)) != megabytes(size):
+                    raise ValueError(f'{old} = "{size}" and {new} = {data[new]} say different things')
         if isinstance(data.get("allow_internet"), bool):
             data.setdefault("network_mode", "public" if data["allow_internet"] else "no-network")
         if isinstance(data.get("os"), str):
@@ -106,7 +108,7 @@ class ArtifactTable(_Loose):
         return source
 
 
-class _Collect(_Loose):
+class CollectTable(_Loose):
     command: str
     service: str | None = None
     timeout_sec: float = Field(default=60.0, gt=0)
@@ -117,6 +119,7 @@ class _Agent(_Loose):
     timeout_sec: float | None = Field(default=None, gt=0)
     user: str | int | None = None
     network_mode: Network | None = None
+    allowed_hosts: tuple[str, ...] | None = None
 
 
 class VerifierTable(_Loose):
@@ -125,8 +128,9 @@ class VerifierTable(_Loose):
     user: str | int | None = None
     environment_mode: Literal["shared", "separate"] | None = None
     environment: EnvironmentTable | None = None
-    collect: tuple[_Collect, ...] = ()
+    collect: tuple[CollectTable, ...] = ()
     network_mode: Network | None = None
+    allowed_hosts: tuple[str, ...] | None = None
 
     @property
     def mode(self) -> Literal["shared", "separate"] | None:
@@ -149,7 +153,7 @@ class StepTable(_Loose):
     @field_validator("name")
     @classmethod
     def _folder(cls, name: str) -> str:
-        if not _STEP.fullmatch(name):
+        if _NO_FOLDER.search(name) or len(name.encode()) > 255:
             raise ValueError(f'"{name}" cannot be the name of a folder')
         return name
 
@@ -193,7 +197,7 @@ def read_task_file(folder: Path) -> TaskFile:
     """task.toml of a folder. Raises UsageError for what is malformed, and for what this version cannot give, by name."""
     file = folder / "task.toml"
     read = to_record(TaskFile, read_toml(file), str(file))
-    if read.schema_version not in VERSIONS:
+    if _is_newer(read.schema_version):
         raise UsageError(f'{file}: schema_version "{read.schema_version}": this version reads 1.0 to 1.4')
     for what, asked in _impossible(folder, read).items():
         if asked:
@@ -201,12 +205,24 @@ def read_task_file(folder: Path) -> TaskFile:
     return read
 
 
+def _is_newer(version: str) -> bool:
+    """Whether a schema may say what this version does not know. Harbor reads any; some folders claim 0.0."""
+    found = re.match(r"(\d+)(?:\.(\d+))?", version)
+    return found is None or (int(found[1]), int(found[2] or 0)) > NEWEST
+
+
 def _impossible(folder: Path, read: TaskFile) -> dict[str, bool]:
     verifiers = [read.verifier, *(step.verifier for step in read.steps)]
     places = [read.environment, *(v.environment for v in verifiers if v.environment is not None)]
     collected = [*(read.artifacts or ()), *(item for step in read.steps for item in step.artifacts)]
-    modes = {place.network_mode for place in places} | {v.network_mode for v in verifiers} | {read.agent.network_mode}
+    phases: list[EnvironmentTable | VerifierTable | _Agent] = [
+        *places,
+        *verifiers,
+        read.agent,
+        *(step.agent for step in read.steps),
+    ]
     services = {item.service for item in collected} | {c.service for v in verifiers for c in v.collect}
+    context = folder / "steps" / read.steps[0].name if read.steps else folder
     found = {
         f"{below.name}/{name}": (below / name).is_file()
         for below in (folder / "environment", folder / "tests") for name in COMPOSE
@@ -217,9 +233,10 @@ def _impossible(folder: Path, read: TaskFile) -> dict[str, bool]:
         "environment.gpus": any(place.gpus or place.gpu_types for place in places),
         "environment.tpu": any(place.tpu for place in places),
         "environment.mcp_servers": any(place.mcp_servers for place in places),
-        "network_mode = allowlist": "allowlist" in modes | {step.agent.network_mode for step in read.steps},
+        "network_mode = allowlist": any(phase.network_mode == "allowlist" for phase in phases),
+        "allowed_hosts": any(phase.allowed_hosts for phase in phases),
         "a service of a compose file": bool(services - {None, "main"}),
-        "trajectory.json (prior context)": (folder / "trajectory.json").is_file(),
+        "trajectory.json (prior context)": (context / "trajectory.json").is_file(),
     }
 
 

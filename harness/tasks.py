@@ -14,9 +14,10 @@ from typing import Literal
 from harness.digest import digest_folder, digest_json, files_of
 from harness.errors import UsageError, did_you_mean
 from harness.paths import shipped
-from harness.records import Foreign, Healthcheck, Kept, Place, Step, Task
+from harness.records import Foreign, Healthcheck, Hook, Kept, Place, Step, Task
 from harness.taskfile import (
     ArtifactTable,
+    CollectTable,
     EnvironmentTable,
     HealthTable,
     Network,
@@ -85,16 +86,17 @@ def _foreign(read: TaskFile, folder: Path) -> Foreign:
     """Everything that Harbor would do with this folder, step by step."""
     tables = read.steps or (None,)
     return Foreign(
-        place=_place(read.environment, folder, "environment"),
+        place=_place(read.environment, folder, "environment", read.environment.docker_image),
         steps=tuple(_step(read, table, folder) for table in tables),
         strategy=read.multi_step_reward_strategy,
         solution_env=_pairs(read.solution.env),
     )
 
 
-def _place(table: EnvironmentTable, folder: Path, build: str) -> Place:
+def _place(table: EnvironmentTable, folder: Path, build: str, image: str | None) -> Place:
+    """A container of this image, or built from a folder of the task's, as a table has it otherwise."""
     return Place(
-        image=table.docker_image,
+        image=image,
         build=build if (folder / build / "Dockerfile").is_file() else "",
         workdir=table.workdir or "", env=_pairs(table.env), network=_network(table.network_mode),
         cpus=table.cpus or 2.0, memory_mb=table.memory_mb or 2048, disk_mb=table.storage_mb or 4096,
@@ -110,19 +112,14 @@ def _step(read: TaskFile, table: StepTable | None, folder: Path) -> Step:
     tested = any((place / "tests" / "test.sh").is_file() for place in (below, folder))
     verifier, whole = own.verifier, read.verifier
     separate = (verifier.mode or whole.mode or "shared") == "separate"
-    place_table = verifier.environment or whole.environment
-    built = f"steps/{name}/tests" if name and (below / "tests" / "Dockerfile").is_file() else "tests"
-    image_of_tests = separate and (folder / built / "Dockerfile").is_file()
-    baked = image_of_tests or bool(separate and place_table is not None and place_table.docker_image)
+    place_table = verifier.environment or whole.environment or read.environment
+    place, baked = _verifier_place(read, table, folder) if separate else (None, False)
     if not (below / "instruction.md").is_file():
         raise UsageError(f"{below}: instruction.md is missing; docs/tasks.md describes the folder")
     if not tested and not baked:
         raise UsageError(f"{below}: tests/test.sh is missing; docs/tasks.md describes the folder")
-    place = None
-    if separate:
-        place = _place(place_table or read.environment, folder, built if image_of_tests else "environment")
     network: Network = own.agent.network_mode or read.agent.network_mode or read.environment.network_mode
-    checked: Network = verifier.network_mode or whole.network_mode or (place_table or read.environment).network_mode
+    checked: Network = verifier.network_mode or whole.network_mode or place_table.network_mode
     user = own.agent.user if own.agent.user is not None else read.agent.user
     verifier_user = verifier.user if verifier.user is not None else whole.user
     kept = [_kept(item) for item in (*(read.artifacts or ()), *own.artifacts)]
@@ -134,7 +131,7 @@ def _step(read: TaskFile, table: StepTable | None, folder: Path) -> Step:
         network=_network(network),
         healthcheck=_health(own.healthcheck),
         artifacts=tuple(kept) if any(item.source == PUBLISHED for item in kept) else (*kept, Kept(source=PUBLISHED)),
-        collect=tuple((hook.command, hook.timeout_sec) for hook in (*whole.collect, *verifier.collect)),
+        collect=tuple(_hook(table) for table in (*whole.collect, *verifier.collect)),
         verifier_place=place,
         verifier_baked=baked,
         verifier_network=_network(checked),
@@ -143,6 +140,28 @@ def _step(read: TaskFile, table: StepTable | None, folder: Path) -> Step:
         verifier_env=_pairs({**whole.env, **verifier.env}),
         min_reward=_minimum(own.min_reward),
     )
+
+
+def _verifier_place(read: TaskFile, table: StepTable | None, folder: Path) -> tuple[Place, bool]:
+    """Where a separate verifier runs, and whether its image holds the tests.
+
+    As in Harbor: what the step brings goes before what the task brings, and of either an image before tests/Dockerfile. Sizes,
+    variables and folder come from the nearest table, whichever brings the image.
+    """
+    own = table.verifier.environment if table is not None else None
+    whole = read.verifier.environment
+    sizes = own or whole or read.environment
+    homes = [(own, f"steps/{table.name}/tests")] if table is not None else []
+    for brings, tests in (*homes, (whole, "tests")):
+        image = brings.docker_image if brings is not None else None
+        if image or (folder / tests / "Dockerfile").is_file():
+            return _place(sizes, folder, tests, image), True
+    return _place(sizes, folder, "environment", read.environment.docker_image), False
+
+
+def _hook(table: CollectTable) -> Hook:
+    user = None if table.user is None else str(table.user)
+    return Hook(command=table.command, timeout_sec=table.timeout_sec, user=user)
 
 
 def _minimum(given: float | Mapping[str, float] | None) -> tuple[tuple[str, float], ...]:

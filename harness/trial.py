@@ -15,10 +15,11 @@ from pathlib import Path
 from harness.broker import Gateway
 from harness.draws import sampling_seed
 from harness.errors import InfraError, SandboxFault, UsageError
-from harness.foreign import ForeignTrial, Graded, as_json, combine, score_of
+from harness.foreign import ForeignTrial
 from harness.instances import Instance, Instances
 from harness.programs import mounts_of
 from harness.records import Check, Foreign, Grade, Limits, Origin, Outcome, Step, Task, Trial, TrialSpec, Usage
+from harness.rewards import Graded, as_json, combine, score_of
 from harness.runs import write_atomic
 from harness.scaffold import Scaffold
 from harness.seams import Sandbox, Sandboxes, SandboxSpec

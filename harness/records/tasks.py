@@ -44,6 +44,14 @@ class Kept(Record):
     exclude: tuple[str, ...] = ()
 
 
+class Hook(Record):
+    """A command that is run in the agent's container after the agent. `user` None is the image's."""
+
+    command: str
+    timeout_sec: float = 60.0
+    user: str | None = None
+
+
 class Step(Record):
     """One instruction of a foreign task and how what came of it is verified. A task without steps has one, named ''."""
 
@@ -54,8 +62,8 @@ class Step(Record):
     network: Literal["none", "public"] = "public"
     healthcheck: Healthcheck | None = None
     artifacts: tuple[Kept, ...] = ()
-    collect: tuple[tuple[str, float], ...] = ()
-    """Commands, with their time limits, run after the agent and before the artefacts are taken."""
+    collect: tuple[Hook, ...] = ()
+    """Run after the agent and before the artefacts are taken."""
     verifier_place: Place | None = None
     """The fresh container of a separate verifier; None verifies in a copy of the agent's (shared)."""
     verifier_baked: bool = False

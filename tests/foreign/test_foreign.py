@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from harness.config import to_experiment
-from harness.errors import UsageError
-from harness.foreign import below_minimum, combine, read_rewards, resolve, score_of
+from harness.errors import MachineError, UsageError
+from harness.foreign import resolve
 from harness.instances import Instances
 from harness.records import Foreign, Limits, Place, Step, TrialSpec
+from harness.rewards import Graded, below_minimum, combine, read_rewards, score_of
 from harness.sandboxes import open_provider
 from harness.scaffold import read_scaffold
 from harness.seams import File
@@ -22,6 +23,7 @@ from harness.suites import load_suite
 from harness.taskcheck import TaskChecker
 from harness.tasks import load_task
 from harness.trial import TrialEngine, TrialSettings
+from harness.wiring import check_placement
 from tests.engines import IMAGE, needs_docker
 from tests.tiny import ROOT, Scripted
 
@@ -141,6 +143,7 @@ CHEATS = {
     "work done late": "(setsid sh -c 'sleep 1; echo 42 > /tmp/answer.txt' >/dev/null 2>&1 &)",
     "tests of its own": "mkdir -p /tests; printf 'echo 1 > /logs/verifier/reward.txt' > /tests/test.sh; chmod 555 /tests/test.sh; chmod 555 /tests",
     "a link for the reward": "mkdir -p /logs/verifier; echo 1 > /tmp/one; ln -s /tmp/one /logs/verifier/reward.txt; ln -s /tmp/one /logs/verifier/reward.json",
+    "a link for the folder of the reward": "rm -rf /logs/verifier; mkdir -p /tmp/mine; echo 1 > /tmp/mine/reward.txt; ln -s /tmp/mine /logs/verifier",
     "a folder for the reward": "mkdir -p /logs/verifier/reward.json/x",
 }
 
@@ -263,8 +266,6 @@ def test_rewards_are_read_as_harbor_reads_them():
 
 
 def test_steps_combine_as_harbor_combines_them():
-    from harness.foreign import Graded
-
     steps = (Step(name="a", instruction="", min_reward=(("reward", 0.5),)), Step(name="b", instruction=""))
     graded = [Graded("a", {"reward": 1.0, "x": 1.0}), Graded("b", {"reward": 0.5}), Graded("c", None, "broke")]
     mean, final = (Foreign(place=Place(), steps=steps, strategy=which) for which in ("mean", "final"))
@@ -279,8 +280,8 @@ def test_steps_combine_as_harbor_combines_them():
 
 def test_variables_are_filled_in_and_secrets_stay_outside():
     environ = {"HOST": "h", "OPENAI_API_KEY": "sk-secret"}
-    assert resolve((("A", "${HOST}/x"), ("B", "${NONE:-d}"), ("C", "${OPENAI_API_KEY:-none}")), environ) == (
-        ("A", "h/x"), ("B", "d"), ("C", "none"))  # fmt: skip
+    assert resolve((("A", "${HOST}"), ("B", "${NONE:-d}"), ("C", "${OPENAI_API_KEY:-none}")), environ) == (
+        ("A", "h"), ("B", "d"), ("C", "none"))  # fmt: skip
     with pytest.raises(UsageError, match="is a secret"):
         resolve((("A", "${OPENAI_API_KEY}"),), environ)
     with pytest.raises(UsageError, match="is not set"):
@@ -288,9 +289,6 @@ def test_variables_are_filled_in_and_secrets_stay_outside():
 
 
 def test_isolation_that_is_not_accepted_is_said_before_anything_runs(tmp_path):
-    from harness.errors import MachineError
-    from harness.wiring import check_placement
-
     data = {
         "name": "x",
         "models": {"main": {"name": "simulated/medium"}},
@@ -306,7 +304,7 @@ def test_isolation_that_is_not_accepted_is_said_before_anything_runs(tmp_path):
 def test_a_dataset_is_a_folder_and_its_manifest_is_believed_only_when_it_fits(tmp_path):
     shutil.copytree(TASKS, tmp_path / "set")
     suite, tasks = load_suite(str(tmp_path / "set"))
-    assert (suite.name, suite.train) == ("set", ("first-format", "separate-verifier", "two-steps"))
+    assert (suite.name, suite.train) == ("set", tuple(sorted(path.name for path in TASKS.iterdir())))
     digest = tasks["two-steps"].digest
     manifest = '[dataset]\nname = "a/b"\n[[tasks]]\nname = "a/two-steps"\ndigest = "sha256:'
     (tmp_path / "set" / "dataset.toml").write_text(f'{manifest}{digest}"\n')

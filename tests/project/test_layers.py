@@ -27,7 +27,7 @@ LAYERS = [
     {"harness.digest", "harness.tasks", "harness.taskfile", "harness.suites", "harness.scaffold", "harness.lineage", "harness.journal",
      "harness.paths", "harness.config", "harness.tomlfile", "harness.runs", "harness.locks", "harness.baselines"},
     {"harness.models", "harness.sandboxes", "harness.sdk", "harness.broker", "harness.session", "harness.trajectory",
-     "harness.instances", "harness.verification", "harness.foreign", "harness.trial", "harness.trialstore", "harness.trialcache", "harness.executor", "harness.proposers",
+     "harness.instances", "harness.verification", "harness.artefacts", "harness.rewards", "harness.foreign", "harness.trial", "harness.trialstore", "harness.trialcache", "harness.executor", "harness.proposers",
      "harness.trackers", "harness.evidence", "harness.signs", "harness.integrity", "harness.notes", "harness.display",
      "harness.port", "harness.testing", "harness.programs", "harness.taskcheck", "harness.attackers", "harness.scaffolding", "harness.junit",
      "harness.plots", "harness.report"},

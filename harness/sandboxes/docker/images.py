@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import io
 import os
+import re
 import tarfile
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,6 +29,7 @@ DEFAULT_IMAGE = "python:3.12-slim-bookworm"
 REPOSITORY = "selfharness"
 PORTABLE = "/opt/harness-python"
 BUILD_LIMIT = 600
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,11 @@ class Images:
         except TimeoutError:
             raise MachineError(f"{folder}: the image was not built in {BUILD_LIMIT} s (last: {said[-1:]})") from None
         except SandboxFault as error:
-            steps = [line for line in said if line.startswith("Step ")]
+            steps = [at for at, line in enumerate(said) if line.startswith("Step ")]
+            step = said[steps[-1]] if steps else "the build"
+            heard = " | ".join(_plain(line) for line in said[steps[-1] + 1 :] if _plain(line))[-300:] if steps else ""
             raise MachineError(
-                f"{folder}/Dockerfile: {steps[-1] if steps else 'the build'} failed: {str(error)[:300]}\n"
+                f"{folder}/Dockerfile: {step} failed: {str(error)[:300]}: {heard}\n"
                 "mend the Dockerfile, or map its FROM image under [sandbox.images]"
             ) from None
 
@@ -225,6 +229,11 @@ def pack(files: Mapping[str, File], links: Mapping[str, str] | None = None) -> b
             entry.type, entry.linkname = tarfile.SYMTYPE, target
             archive.addfile(entry)
     return buffer.getvalue()
+
+
+def _plain(line: str) -> str:
+    """What a program said in a build, without colours; nothing for what the builder says itself."""
+    return "" if line.startswith(("---> ", "Removing intermediate")) else _COLOUR.sub("", line).strip()
 
 
 def _bases(dockerfile: bytes) -> list[str]:

@@ -210,7 +210,7 @@ class DockerSandboxes:
         uid = slots.uids(slot)[1]
         config = settings.container(spec, image, uid, tuple(mount.target for mount in spec.mounts))
         # A task of its own: a cancelled call still makes its container, and somebody must hear of it.
-        creating = asyncio.create_task(self._create(config))
+        creating = asyncio.create_task(self._create(config, spec))
         reader: MuxReader | None = None
         client: Client | None = None
         try:
@@ -235,12 +235,14 @@ class DockerSandboxes:
         self._live.add(sandbox)
         return sandbox
 
-    async def _create(self, config: dict[str, object]) -> str:
+    async def _create(self, config: dict[str, object], spec: SandboxSpec) -> str:
         try:
             made = await self._engine.call("create_container_from_config", config)
         except Refused as error:
             if error.status == 404:
                 raise SandboxFault(f"{error}: the image is gone") from None
+            if error.status == 400 and spec.profile == "compat":
+                raise ImageFault(f"{error}: this engine cannot give what the task asks for") from None
             if error.status == 400:
                 raise MachineError(f"{error}\nthis engine cannot give what the sandbox needs") from None
             raise

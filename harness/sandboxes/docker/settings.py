@@ -106,7 +106,7 @@ def agent(spec: SandboxSpec, image: Image, uid: int) -> bytes:
         config |= {"uid": uid, "loopback": True}
     else:
         config["user"] = image.user if spec.user is None else spec.user
-        config["folders"] = [[path, int(mode(path), 8)] for path in (spec.workdir or image.workdir, *spec.extra_dirs)]
+        config["folders"] = [[spec.workdir or image.workdir, 0o755], *([path, 0o777] for path in spec.extra_dirs)]
     text = repr((json.dumps(config), [(name, (INSIDE / f"{name}.py").read_text()) for name in _MODULES])).encode()
     return len(text).to_bytes(4, "big") + text
 

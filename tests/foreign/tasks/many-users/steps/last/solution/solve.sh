@@ -1,0 +1,3 @@
+set -e
+test "$(cat one.txt)" = first
+echo last > two.txt
