@@ -2,7 +2,7 @@
 
 Harbor verifies in the agent's own container by default (`shared`). Here that is a snapshot of the quiesced container: it has
 everything that the agent left and nothing that still runs, and the tests are laid into the copy only, so that no later step
-sees them. A `separate` verifier gets a fresh container and the artefacts. Rewards are read from outside after every process
+sees them; unless the experiment names the task as `live`. A `separate` verifier gets a fresh container and the artefacts. Rewards are read from outside after every process
 is gone; links and what was there before are not believed.
 """
 
@@ -139,15 +139,20 @@ class ForeignTrial:
         return workdir
 
     async def _collected(self, step: Step) -> tuple[Sandbox, int]:
-        """The agent's container after the collect hooks, and how many programs were ended in it. A hook sees what the agent left running, as in Harbor,
-        unless it wants another user, which means another container."""
+        """The agent's container after the collect hooks, and how many programs were ended in it. A hook sees what the agent
+        left running, as in Harbor, unless it wants another user, which means another container. A live verifier sees it too."""
         assert self._box is not None
         for hook in step.collect:
             box = await self._as_wanted(step.model_copy(update={"user": hook.user}))
             await box.exec(["bash", "-c", hook.command], time_limit=hook.timeout_sec)
-        return self._box, await self._box.quiesce()
+        return self._box, 0 if _foreign_of(self.task).live else await self._box.quiesce()
 
     async def _verify(self, box: Sandbox, step: Step) -> Graded:
+        if _foreign_of(self.task).live:
+            emptied = await box.exec(EMPTY)
+            if emptied.returncode != 0:
+                return Graded(step.name, None, f"/tests and /logs/verifier cannot be made anew: {_tail(emptied)}")
+            return await self._judge(box, step)
         try:
             fresh = await (self._copy(box, step) if step.verifier_place is None else self._fresh(box, step))
         except UsageError as error:

@@ -61,7 +61,7 @@ def refuse_changed_lock(paths: RunPaths, lock: Mapping[str, Any]) -> None:
 
 def refuse_changed_inputs(paths: RunPaths, experiment: Experiment) -> None:
     """As refuse_changed_lock for a run that needs no sandbox any more."""
-    suite, tasks = load_suite(experiment.suite.name)
+    suite, tasks = load_suite(experiment.suite.name, live=experiment.sandbox.live)
     seed = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
     refuse_changed_lock(paths, make_lock(experiment, suite, tasks, seed, None))
 

@@ -48,7 +48,7 @@ async def measure(
     UsageError, MachineError.
     """
     chosen = read_scaffold(resolve(scaffold, "scaffolds", "", "scaffold"))
-    loaded, tasks = load_suite(suite)
+    loaded, tasks = load_suite(suite, live=experiment.sandbox.live)
     check_placement(experiment, chosen, tasks)
     specs = _of_shard(specs_of(loaded, experiment.suite.seeds, splits, attempts), shard)[:at_most]
     machine = await open_machine(experiment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -10,7 +11,7 @@ from harness.errors import UsageError, did_you_mean
 from harness.hashing import digest_json
 from harness.paths import resolve
 from harness.records import Suite, Task
-from harness.tasks import load_task, load_tasks
+from harness.tasks import load_task, load_tasks, made_live
 from harness.tomlfile import read_toml, to_record
 
 
@@ -25,14 +26,16 @@ class _SuiteFile(BaseModel):
     quarantine: tuple[str, ...] = ()
 
 
-def load_suite(name: str, root: Path | None = None) -> tuple[Suite, dict[str, Task]]:
+def load_suite(name: str, root: Path | None = None, live: Sequence[str] = ()) -> tuple[Suite, dict[str, Task]]:
     """A suite by path or shipped name, and its tasks by id; `root` is another tasks folder.
 
-    A folder is a dataset, as Harbor has them: every task folder in it is a task of `train`. A tasks/ folder beside the suite's folder is used when there is one. Raises UsageError for unknown tasks, for an
-    empty suite, and for splits that overlap by task or by family.
+    A folder is a dataset, as Harbor has them: every task folder in it is a task of `train`. A tasks/ folder beside the suite's
+    folder is used when there is one. `live`: see made_live. Raises UsageError for unknown tasks, for an empty suite, and for
+    splits that overlap by task or by family.
     """
     if Path(name).expanduser().is_dir():
-        return _dataset(Path(name).expanduser().resolve())
+        suite, tasks = _dataset(Path(name).expanduser().resolve())
+        return suite, made_live(tasks, live)
     path = resolve(name, "evals", ".toml", "suite")
     read = to_record(_SuiteFile, read_toml(path), str(path))
     beside = path.parent.parent / "tasks"
@@ -48,7 +51,7 @@ def load_suite(name: str, root: Path | None = None) -> tuple[Suite, dict[str, Ta
     )
     suite = Suite(name=path.stem, digest=digest, description=read.description,
                   train=read.train, val=read.val, test=read.test, must_pass=read.must_pass, quarantine=read.quarantine)  # fmt: skip
-    return suite, tasks
+    return suite, made_live(tasks, live)
 
 
 def _known(path: Path, read: _SuiteFile, ids: tuple[str, ...]) -> None:

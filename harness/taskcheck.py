@@ -93,9 +93,7 @@ class TaskChecker:
         detail = f"score {score}" + (f", {graded[-1].problem}" if graded[-1].problem else "")
         if score != wanted:
             if graded[-1].stopped and foreign.steps[len(graded) - 1].verifier_place is None:
-                detail += (
-                    f"; {graded[-1].stopped} programs that it left running are not there for the tests (docs/tasks.md)"
-                )
+                detail += f"; {graded[-1].stopped} programs that it left running are not there for the tests (--live, docs/tasks.md)"
             detail += f"; solution: {''.join(said)[-200:]!r}; verifier: {graded[-1].log[-300:]!r}"
         return Finding(task.id, None, what, score == wanted, detail)
 

@@ -6,8 +6,9 @@ it that brings an image, a Dockerfile or steps is foreign: it runs under the pro
 
 from __future__ import annotations
 
+import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +76,41 @@ def load_task(folder: Path) -> Task:
         foreign=foreign,
         folder=folder,
     )
+
+
+def made_live(tasks: Mapping[str, Task], patterns: Sequence[str]) -> dict[str, Task]:
+    """The same tasks; the tests of those that fit a pattern run in the agent's own container, beside what it left running.
+
+    Raises UsageError for a pattern that fits no task, and for a task that cannot be verified so.
+    """
+    found = dict(tasks)
+    for pattern in patterns:
+        fitting = [name for name in tasks if fnmatch.fnmatchcase(name, pattern)]
+        if not fitting:
+            raise UsageError(f'sandbox.live: "{pattern}" fits no task{did_you_mean(pattern, list(tasks))}')
+        for name in fitting:
+            task = tasks[name]
+            if reason := _never_live(task):
+                raise UsageError(f'sandbox.live: "{name}" {reason}')
+            assert task.foreign is not None
+            digest = digest_json([task.digest, "live"])
+            live = task.foreign.model_copy(update={"live": True})
+            found[name] = task.model_copy(update={"foreign": live, "digest": digest, "agent_digest": digest})
+    return found
+
+
+def _never_live(task: Task) -> str:
+    """Why a task cannot be verified in the agent's container; '' when it can."""
+    if task.foreign is None:
+        return "is a task of ours: its verifier has a sandbox of its own"
+    step = task.foreign.steps[0]
+    if len(task.foreign.steps) > 1:
+        return "has several steps: a later one would see the tests"
+    if step.verifier_place is not None:
+        return "has a separate verifier"
+    if (step.user, step.network) != (step.verifier_user, step.verifier_network):
+        return "gives agent and verifier another user or network"
+    return ""
 
 
 def _is_foreign(read: TaskFile, folder: Path) -> bool:

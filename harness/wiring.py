@@ -165,9 +165,9 @@ def check_placement(experiment: Experiment, scaffold: Scaffold, tasks: Mapping[s
         lowered['the scaffold\'s placement is "task"'] = "B"
     for name, task in tasks.items():
         if task.foreign is not None:
-            lowered[
-                f"task {name} runs in an image of its own" + (", with a network" if task.foreign.grade == "C" else "")
-            ] = task.foreign.grade
+            more = ", with a network" if task.foreign.grade == "C" else ""
+            more = ", its tests beside what the agent left running" if task.foreign.live else more
+            lowered[f"task {name} runs in an image of its own{more}"] = task.foreign.grade
     worst = max(lowered, key=lambda what: lowered[what], default="")
     if worst and lowered[worst] > wanted:
         raise MachineError(f"{worst}, which is isolation grade {lowered[worst]}, and {wanted} is wanted\n"
@@ -176,7 +176,7 @@ def check_placement(experiment: Experiment, scaffold: Scaffold, tasks: Mapping[s
 
 async def preflight(experiment: Experiment) -> list[str]:
     """What --dry-run says: everything that a run would need, tried."""
-    suite, tasks = load_suite(experiment.suite.name)
+    suite, tasks = load_suite(experiment.suite.name, live=experiment.sandbox.live)
     scaffold = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
     machine = await open_machine(experiment)
     await machine.close()
@@ -217,7 +217,7 @@ async def build_loop(
     experiment: Experiment, paths: RunPaths, journal: Journal, archive: Archive, *, quiet: bool, resumed: bool = True
 ) -> tuple[Loop, Machine, list[Tracker]]:
     """Everything wired. Writes lock.json and the first event of a launch."""
-    suite, tasks = load_suite(experiment.suite.name)
+    suite, tasks = load_suite(experiment.suite.name, live=experiment.sandbox.live)
     seed = read_scaffold(resolve(experiment.scaffold.start, "scaffolds", "", "scaffold"))
     check_treatment(seed, seed, experiment.limits)
     check_placement(experiment, seed, tasks)

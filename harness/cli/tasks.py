@@ -18,7 +18,7 @@ from harness.sandboxes import choose_provider
 from harness.sandboxes.cache import cache_root
 from harness.suites import load_suite
 from harness.taskcheck import SEEDS, Finding, TaskChecker
-from harness.tasks import load_tasks, task_folders
+from harness.tasks import load_tasks, made_live, task_folders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", action="append", default=[], metavar="NAME=OTHER", help="docker: as [sandbox.images]"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="print every finding, not only the bad ones")
+    parser.add_argument(
+        "--live",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="as sandbox.live: tests beside what was left running",
+    )
     as_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    tasks = _chosen(arguments.ids)
+    tasks = made_live(_chosen(arguments.ids), arguments.live)
     if arguments.action == "check":
         return asyncio.run(_check(arguments, list(tasks.values())))
     if arguments.json:

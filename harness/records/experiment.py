@@ -75,6 +75,8 @@ class SandboxChoice(Record):
     """What docker runs tasks in that name no image; by default the one that harness check names."""
     images: dict[str, str] = Field(default_factory=dict)
     """What to use instead of an image's name: mirrors, air-gapped sites."""
+    live: tuple[str, ...] = ()
+    """Foreign tasks, by name or pattern, whose tests run beside what the agent left running (docs/tasks.md): grade C."""
 
 
 class TrackingChoice(Record):

@@ -84,12 +84,14 @@ class Foreign(Record):
     strategy: Literal["mean", "final"] = "mean"
     """How the rewards of the steps make one."""
     solution_env: tuple[tuple[str, str], ...] = ()
+    live: bool = False
+    """Whether the tests run beside what the agent left running, in its own container: Harbor's way, which can be cheated."""
 
     @property
     def grade(self) -> Grade:
-        """The isolation that is left: an image's user and a writable root cost A, a network costs B."""
+        """The isolation that is left: an image's user and a writable root cost A, a network or a live verifier costs B."""
         public = any("public" in (step.network, step.verifier_network) for step in self.steps)
-        return "C" if public else "B"
+        return "C" if public or self.live else "B"
 
 
 class Task(Record):
