@@ -44,7 +44,7 @@ def test_mini_swe_agent_unmodified_runs_three_tasks(sandbox, tmp_path):
         assert trial.outcome == "scored", trial.detail
         assert trial.usage.calls >= 3
         assert trial.isolation == "B"
-        steps = json.loads((tmp_path / trial.spec.key / "trajectory.json").read_text())["steps"]
+        steps = json.loads((tmp_path / "trials" / trial.spec.key / "trajectory.json").read_text())["steps"]
         assert any("COMPLETE_TASK_AND_SUBMIT" in json.dumps(step.get("tool_calls", "")) for step in steps)
 
 
