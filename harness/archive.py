@@ -65,6 +65,8 @@ class Archive:
     """Audit, claim, attribution and eval trials by purpose."""
     trial_rounds: dict[str, int] = field(default_factory=dict)
     """Round in which each gate trial was measured, by trial key."""
+    broken: Usage = Usage()
+    """Of trials that infrastructure broke and that a later launch measures again."""
     audits: tuple[AuditDone, ...] = ()
     champions: tuple[str, ...] = ()
     """Parents in order of reign; the last is the parent of the next round and the best."""
@@ -122,6 +124,7 @@ class Archive:
         """Usage of workers, of proposers, or of both (None)."""
         total = Usage()
         if role in (None, "worker"):
+            total += self.broken
             for trial in self.all_trials:
                 total += trial.usage
         if role in (None, "proposer"):
@@ -177,7 +180,7 @@ def _step(state: Archive, event: Event) -> Archive:
         case RunStarted():
             return replace(state, run=event.run, experiment=event.experiment, config=event.config, started_at=event.at)
         case RunResumed():
-            return replace(state, ended=None)
+            return _mended(replace(state, ended=None))
         case CandidateAdded():
             return _candidate(state, event)
         case TrialDone():
@@ -192,6 +195,26 @@ def _step(state: Archive, event: Event) -> Archive:
             return replace(state, claims=(*state.claims, event.claim))
         case RunEnded():
             return replace(state, ended=event)
+
+
+def _mended(state: Archive) -> Archive:
+    """A launch that goes on measures again what infrastructure broke, where nothing was decided on it yet: in the round that
+    is under way, in the seed's first pass, in a claim that was begun. What that had cost is kept.
+    """
+    undecided = {n for n, each in state.rounds.items() if each.decision is None} or ({0} if not state.rounds else set())
+    again = {trial.spec.key for trials in state.trials.values() for trial in trials
+             if trial.outcome == "infra_error" and state.trial_rounds[trial.spec.key] in undecided}  # fmt: skip
+    if state.seals > len(state.claims):
+        again |= {t.spec.key for t in state.other_trials.get("claim", ()) if t.outcome == "infra_error"}
+    if not again:
+        return state
+    gone = [trial for trial in state.all_trials if trial.spec.key in again]
+    kept, other = ({name: tuple(t for t in trials if t.spec.key not in again) for name, trials in each.items()}
+                   for each in (state.trials, state.other_trials))  # fmt: skip
+    return replace(
+        state, broken=sum((trial.usage for trial in gone), state.broken), trials=kept, other_trials=other,
+        trial_rounds={key: number for key, number in state.trial_rounds.items() if key not in again},
+    )  # fmt: skip
 
 
 def _round_step(

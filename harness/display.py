@@ -39,7 +39,7 @@ class Display:
         self._archive = fold([event], self._archive)
         match event:
             case RunResumed():
-                self._line(f"resumed: {event.finished_trials} trials are there and will not run again")
+                self._line(f"resumed: {len(self._archive.finished)} trials are there and will not run again")
             case RoundStarted():
                 self._since = 0
             case ProposalRefused() if not event.final:

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.digest import digest_folder, digest_json
-from harness.errors import InfraError
+from harness.errors import InfraError, UsageError
 from harness.models.keys import is_loopback
 from harness.models.prices import price_of
 from harness.records import SCORED_OUTCOMES, Experiment, Task, Trial, TrialSpec
@@ -63,7 +63,7 @@ class TrialCache:
             return self._served(before, spec)
         try:
             again = await self._engine.grade_again(before, task)
-        except InfraError:
+        except (InfraError, UsageError):  # a build that fails: measuring says so
             return None
         if again.trial.outcome not in SCORED_OUTCOMES:
             return None

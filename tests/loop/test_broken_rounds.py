@@ -12,8 +12,8 @@ from harness.gates import build_gate
 from harness.journal import Journal, replay
 from harness.loop import FAULTS, Effects, Loop
 from harness.paths import RunPaths
-from harness.records import Trial, Usage
-from harness.records.events import RunStarted
+from harness.records import Change, Manifest, Proposal, Trial, Usage
+from harness.records.events import RunResumed, RunStarted
 from harness.selectors import build_selector
 from harness.suites import load_suite
 
@@ -62,6 +62,8 @@ def launch(paths, work, proposer=None, run_trial=scored, **budget):
         known = fold(replay(paths.journal)) if paths.journal.stat().st_size else Archive()
         if not known.run:
             known = fold([journal.append(RunStarted(run="run", experiment="x", config="c", lock="l"))])
+        else:
+            known = fold([journal.append(RunResumed(finished_trials=len(known.finished)))], known)
         loop = Loop(experiment, suite, FILES, paths, journal, known, build_gate("pool"), build_selector("ratchet"), effects,
                     {name: task.family for name, task in tasks.items()})  # fmt: skip
         return asyncio.run(work(loop))
@@ -109,3 +111,40 @@ def test_a_claim_that_the_budget_ends_is_not_made_and_goes_on_later_with_the_sam
     assert (claim.opened, claim.coverage) == (1, 1.0)
     assert not done & set(again)
     assert archive_of(paths).claims == (claim,)
+
+
+class Handy:
+    """A proposer that edits the prompt, a little differently each round."""
+
+    async def propose(self, context):
+        return Proposal(manifest=Manifest(title="longer", mechanism="m", hypothesis="h"), kind="test",
+                        changes=(Change(path="prompts/more.md", text=f"round {context.round}\n"),))  # fmt: skip
+
+
+def test_what_infrastructure_broke_is_measured_again_when_the_round_goes_on(paths):
+    """The breaker stops the run in the middle of round 1; mended, the candidate gets the measurement that its proposal was paid for."""
+    mended, asked = [False], []
+
+    async def trial(spec):
+        asked.append(spec.key)
+        if (spec.candidate == "c0001" or spec.attempt) and not mended[0]:  # all but the seed's first pass
+            return Trial(
+                spec=spec, outcome="infra_error", score=None, detail="SandboxFault: gone", usage=Usage(tokens_in=7)
+            )
+        return Trial(spec=spec, outcome="scored", score=float(spec.candidate == "c0001"), usage=Usage(tokens_in=10))
+
+    with pytest.raises(InfraError, match="5 trials in a row"):
+        launch(paths, lambda loop: loop.run(), Handy(), run_trial=trial, rounds=1)
+    broken = [t.spec.key for t in archive_of(paths).all_trials if t.outcome == "infra_error"]
+    assert len(broken) >= 5
+    mended[0] = True
+    asked.clear()
+    archive = launch(paths, lambda loop: loop.run(), Handy(), run_trial=trial, rounds=1)
+    assert set(broken) <= set(asked)
+    (decision,) = archive.decisions
+    assert (decision.verdict, decision.coverage) == ("keep", 1.0)
+    assert {t.outcome for t in archive.all_trials} == {"scored"}
+    assert archive.spent().tokens == 7 * len(broken) + 10 * len(archive.all_trials)
+    assert archive_of(paths) == archive
+    after = launch(paths, lambda loop: loop.run(), Handy(), run_trial=trial, rounds=1)
+    assert after.trials == archive.trials  # what is decided stays as it was
