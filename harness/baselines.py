@@ -82,10 +82,8 @@ def read_baseline(path: Path) -> Baseline:
         raise UsageError(f"{path}: no baseline: {first}\nmake one with --update-baseline {path}") from None
 
 
-def compare(
-    identity: Mapping[str, Any], trials: Sequence[Trial], base: Baseline, families: Mapping[str, str]
-) -> Comparison:
-    """Raises UsageError when the baseline was measured on something else, or shares no unit."""
+def refuse_stale(identity: Mapping[str, Any], base: Baseline) -> None:
+    """Raise UsageError, with what changed, when the baseline was measured on something else."""
     now, before = (flat(json.loads(json.dumps(dict(each)))) for each in (identity, base.identity))
     changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
     if changed:
@@ -96,6 +94,13 @@ def compare(
         raise UsageError(
             f"the baseline is stale: {shown} changed since it was measured\nmeasure it again: --update-baseline"
         )
+
+
+def compare(
+    identity: Mapping[str, Any], trials: Sequence[Trial], base: Baseline, families: Mapping[str, str]
+) -> Comparison:
+    """Raises UsageError when the baseline was measured on something else, or shares no unit."""
+    refuse_stale(identity, base)
     pairs = paired(trials, base.trials)
     if not pairs.differences:
         raise UsageError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -40,13 +40,15 @@ async def measure(
     shard: tuple[int, int] = (1, 1),
     fresh: bool = False,
     listeners: Sequence[Tracker] = (),
+    on_plan: Callable[[EvalPlan], None] = lambda plan: None,
 ) -> Evaluation:
     """Run every unit of the splits `attempts` times.
 
     `folder` keeps journal and trajectories, and goes on with what is there; `at_most` trials; `shard` (i, n) takes every
-    n-th unit; `fresh` takes nothing out of the trial cache. A broken machine ends it early, and `stopped` says why. Raises
+    n-th unit; `fresh` takes nothing out of the trial cache; `on_plan` may raise before anything is spent. A broken machine ends it early, and `stopped` says why. Raises
     UsageError, MachineError.
     """
+    begun = time.monotonic()
     chosen = read_scaffold(resolve(scaffold, "scaffolds", "", "scaffold"))
     loaded, tasks = load_suite(suite, live=experiment.sandbox.live)
     check_placement(experiment, chosen, tasks)
@@ -62,9 +64,10 @@ async def measure(
                 grade=machine.capabilities.grade, splits=splits, attempts=attempts,
             ),
         )  # fmt: skip
+        on_plan(plan)
         lock = make_lock(experiment, loaded, tasks, chosen, machine.locked)
         paths = RunPaths(folder) if folder is not None else None
-        run_trial = _runner(experiment, machine, chosen, tasks, paths, attempts, fresh)
+        run_trial = _runner(experiment, machine, chosen, tasks, paths, attempts, fresh, begun)
         executor = LocalExecutor(experiment.sandbox.concurrency, machine.gateway.capacity)
         with open_log(paths, plan, lock, specs, listeners) as log:
             found = await _all(log, specs, loaded, experiment, executor, run_trial)
@@ -102,12 +105,13 @@ def _runner(
     paths: RunPaths | None,
     attempts: int,
     fresh: bool,
+    begun: float,
 ) -> RunTrial:
     """What measures one trial: out of the trial cache where that is allowed, never a re-run, nothing once a cap is spent."""
     engine = trial_engine(experiment, machine, paths.trial if paths is not None else None)
     measuring = trial_cache(experiment, machine, engine, serve=not fresh) or engine
     hours = experiment.budget.hours
-    deadline = time.monotonic() + hours * 3600 if hours is not None else math.inf
+    deadline = begun + hours * 3600 if hours is not None else math.inf
 
     async def run_trial(spec: TrialSpec) -> Trial:
         spent = "hours" if time.monotonic() >= deadline else "tokens or dollars" if machine.gateway.exhausted else ""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.baselines import Baseline, Comparison, compare, read_baseline, write_baseline
+from harness.baselines import Baseline, Comparison, compare, read_baseline, refuse_stale, write_baseline
 from harness.cli.eval_report import comparison_line, json_of, markdown, text_of
 from harness.cli.interrupt import interruptible
 from harness.cli.reading import as_json, print_json
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     base = _baseline(arguments.baseline, arguments.attempts) if arguments.baseline else None
-    found = _merged(arguments) if arguments.merge else _measured(arguments)
+    found = _merged(arguments) if arguments.merge else _measured(arguments, base)
     if arguments.junit:
         write_atomic(arguments.junit, junit_xml(found).encode())
     compared = None
@@ -107,7 +107,7 @@ def _keep(arguments: argparse.Namespace, found: Evaluation, problem: Exception |
         write_baseline(arguments.update_baseline, found.plan.identity, found.trials, found.reruns)
 
 
-def _measured(arguments: argparse.Namespace) -> Evaluation:
+def _measured(arguments: argparse.Namespace, base: Baseline | None) -> Evaluation:
     data: dict[str, Any] = {
         "name": "eval", "seed": arguments.seed, "models": {"main": {"name": arguments.model}}, "budget": arguments.budget or {"trials": 10**6},
         "suite": {"name": arguments.suite, "seeds": arguments.seeds}, "sandbox": {"concurrency": arguments.concurrency},
@@ -116,11 +116,16 @@ def _measured(arguments: argparse.Namespace) -> Evaluation:
         data["models"]["main"]["api_base"] = arguments.api_base
     experiment = to_experiment(data, "harness eval", arguments.set)
     progress = EvalProgress()
+
+    def stale(plan: EvalPlan) -> None:
+        if base is not None:
+            refuse_stale(plan.identity, base)
+
     try:
         return interruptible(
             measure(arguments.scaffold, arguments.suite, experiment, splits=tuple(arguments.split or ("train",)),
                     attempts=arguments.attempts, folder=arguments.out, shard=arguments.shard, fresh=arguments.fresh,
-                    listeners=[progress]),
+                    listeners=[progress], on_plan=stale),
             _hint(arguments),
         )  # fmt: skip
     finally:

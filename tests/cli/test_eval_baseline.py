@@ -106,6 +106,8 @@ def test_the_command_line_keeps_compares_shards_and_merges(tmp_path, capsys, mon
     assert merged["score"] == found["score"]
     code, said = run(capsys, "--merge", "shard1.json", "--json")
     assert code == 5
+    assert run(capsys, "--seed", "8", "--baseline", "base.json", "--out", "stale")[0] == 2
+    assert not (tmp_path / "stale").exists()  # nothing was measured for it
     code, said = run(capsys, "-k", "2")
     assert "pass@2" in said
     assert main(["eval", "plain", "smoke", "--baseline", "missing.json"]) == 2
