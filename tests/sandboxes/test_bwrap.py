@@ -34,9 +34,15 @@ def using(body, **options):
     return asyncio.run(main())
 
 
-def groups(ids):
-    """Which of these sandboxes still have a control group. Other runs on this machine have theirs."""
-    return {ident for ident in ids if ident.replace("bwrap-", "s") in cgroups.names()}
+def groups(ids, limit=20.0):
+    """Which of these sandboxes keep their control group. Numbers are given again: another run's sandbox may have one meanwhile,
+    so what is seen to be gone once is gone."""
+    left, end = set(ids), time.monotonic() + limit
+    while left and time.monotonic() < end:
+        names = cgroups.names()
+        left = {ident for ident in left if ident.replace("bwrap-", "s") in names}
+        time.sleep(0.02 if left else 0)
+    return left
 
 
 def temporary():
