@@ -1,2 +1,2 @@
 #!/bin/sh
-if [ "$(cat /work/two.txt)" = last ]; then echo 1; else echo 0; fi > /logs/verifier/reward.txt
+if [ "$(cat /desk/two.txt)" = last ]; then echo 1; else echo 0; fi > /logs/verifier/reward.txt
