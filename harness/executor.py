@@ -45,13 +45,14 @@ class LocalExecutor:
         Raises InfraError when the breaker opens; what was yielded before stays.
         """
         waiting = self._shortest_first(specs)
-        running: set[asyncio.Task[Trial]] = set()
+        running: list[asyncio.Task[Trial]] = []  # in the order of their start, in which those of one moment are taken
         self._breaker.tasks.update(spec.task for spec in specs)
         try:
             while waiting or running:
                 while waiting and len(running) < self.lanes:
-                    running.add(asyncio.ensure_future(run_trial(waiting.pop())))
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    running.append(asyncio.ensure_future(run_trial(waiting.pop())))
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                done, running = [t for t in running if t.done()], [t for t in running if not t.done()]
                 broken = [task for task in done if task.exception() is not None]
                 for trial in [task.result() for task in done if task not in broken]:
                     self._learn(trial)
