@@ -5,12 +5,12 @@ Everything that `harness eval` prints, writes for a CI or compares is computed h
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from harness.records import Record, Split, Suite, Trial, TrialSpec, Unit, Usage
+from harness.records import Record, Split, Suite, Task, Trial, TrialSpec, Unit, Usage
 from harness.stats import by_family, clustered_interval, coverage, pass_at_k, pass_hat_k, unit_means
 
 EVALUATED = "eval"
@@ -111,6 +111,24 @@ class Evaluation:
         """Of the score, 95 %, clustered by family, within 0..1; None with fewer than two families."""
         found = clustered_interval(by_family(list(unit_means(self.deciding).items()), self.plan.families))
         return (max(0.0, found[0]), min(1.0, found[1])) if found else None
+
+
+def plan_of(
+    scaffold: str,
+    suite: Suite,
+    tasks: Mapping[str, Task],
+    specs: Iterable[TrialSpec],
+    identity: Mapping[str, Any],
+    *,
+    name: str,
+    shard: tuple[int, int] = (1, 1),
+) -> EvalPlan:
+    """The plan of these trials. `name` is how the suite was asked for; splits and attempts are those of the identity."""
+    return EvalPlan(
+        scaffold=scaffold, suite=name, splits=tuple(identity["splits"]), attempts=int(identity["attempts"]), shard=shard,
+        planned=sum(spec.task not in suite.quarantine for spec in specs), identity=dict(identity),
+        families={task: each.family for task, each in tasks.items()}, quarantine=suite.quarantine,
+    )  # fmt: skip
 
 
 def evaluation_of(plan: EvalPlan, trials: Iterable[Trial], stopped: str = "") -> Evaluation:

@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.config import to_experiment
 from harness.errors import InfraError
 from harness.evalfolder import EvalLog, ended, open_log
-from harness.evaluation import EvalPlan, Evaluation, rerun_specs, specs_of
+from harness.evaluation import EvalPlan, Evaluation, plan_of, rerun_specs, specs_of
 from harness.executor import LocalExecutor
 from harness.identity import identity_of
 from harness.locks import make_lock
@@ -45,8 +45,8 @@ async def measure(
     """Run every unit of the splits `attempts` times.
 
     `folder` keeps journal and trajectories, and goes on with what is there; `at_most` trials; `shard` (i, n) takes every
-    n-th unit; `fresh` takes nothing out of the trial cache; `on_plan` may raise before anything is spent. A broken machine ends it early, and `stopped` says why. Raises
-    UsageError, MachineError.
+    n-th unit; `fresh` takes nothing out of the trial cache; `on_plan` may raise before anything is spent. A broken machine
+    ends it early, and `stopped` says why. Raises UsageError, MachineError.
     """
     begun = time.monotonic()
     chosen = read_scaffold(resolve(scaffold, "scaffolds", "", "scaffold"))
@@ -55,22 +55,18 @@ async def measure(
     specs = _of_shard(specs_of(loaded, experiment.suite.seeds, splits, attempts), shard)[:at_most]
     machine = await open_machine(experiment)
     try:
-        plan = EvalPlan(
-            scaffold=scaffold, suite=suite, splits=tuple(splits), attempts=attempts, shard=shard,
-            planned=sum(spec.task not in loaded.quarantine for spec in specs),
-            families={name: task.family for name, task in tasks.items()}, quarantine=loaded.quarantine,
-            identity=identity_of(
-                experiment, loaded.digest, {name: task.digest for name, task in tasks.items()}, origin=machine.origin,
-                grade=machine.capabilities.grade, splits=splits, attempts=attempts,
-            ),
+        identity = identity_of(
+            experiment, loaded.digest, {name: task.digest for name, task in tasks.items()}, origin=machine.origin,
+            grade=machine.capabilities.grade, splits=splits, attempts=attempts,
         )  # fmt: skip
+        plan = plan_of(scaffold, loaded, tasks, specs, identity, name=suite, shard=shard)
         on_plan(plan)
         lock = make_lock(experiment, loaded, tasks, chosen, machine.locked)
         paths = RunPaths(folder) if folder is not None else None
         run_trial = _runner(experiment, machine, chosen, tasks, paths, attempts, fresh, begun)
         executor = LocalExecutor(experiment.sandbox.concurrency, machine.gateway.capacity)
         with open_log(paths, plan, lock, specs, listeners) as log:
-            found = await _all(log, specs, loaded, experiment, executor, run_trial)
+            found = await _all(log, specs, loaded, attempts, experiment.budget.trials, executor, run_trial)
             ended(log, found)
             return found
     finally:
@@ -78,10 +74,15 @@ async def measure(
 
 
 async def _all(
-    log: EvalLog, specs: list[TrialSpec], suite: Suite, experiment: Experiment, executor: Executor, run_trial: RunTrial
+    log: EvalLog,
+    specs: list[TrialSpec],
+    suite: Suite,
+    attempts: int,
+    cap: int | None,
+    executor: Executor,
+    run_trial: RunTrial,
 ) -> Evaluation:
-    """The planned trials, then the re-runs that they make necessary; together no more than the budget's trials."""
-    cap, attempts = experiment.budget.trials, max((spec.attempt for spec in specs), default=0) + 1
+    """The planned trials, then the re-runs that they make necessary; together no more than `cap`."""
     done = 0
     try:
         for again in (False, True):

@@ -14,7 +14,7 @@ from harness.cli.reading import as_json, print_json
 from harness.config import runs_folder, to_experiment
 from harness.display import EvalProgress
 from harness.errors import InfraError, ThresholdError, UsageError
-from harness.evaluation import COVERED, RERUNS, EvalPlan, Evaluation, evaluation_of, specs_of
+from harness.evaluation import COVERED, RERUNS, EvalPlan, Evaluation, evaluation_of, plan_of, specs_of
 from harness.identity import baseline_of
 from harness.junit import junit_xml
 from harness.measure import measure
@@ -133,7 +133,7 @@ def _measured(arguments: argparse.Namespace, base: Baseline | None) -> Evaluatio
 
 
 def _hint(arguments: argparse.Namespace) -> str:
-    """What the same command does after an interruption."""
+    """What the same command does after an interruption, or on a machine that was mended."""
     if arguments.out:
         return f"what is finished is in {arguments.out}: the same command goes on there"
     if trial_store() is not None and not arguments.fresh:
@@ -168,16 +168,11 @@ def _merged(arguments: argparse.Namespace) -> Evaluation:
     if any(part.identity != parts[0].identity for part in parts):
         raise UsageError("--merge: the files were measured on different things\nmerge shards of one evaluation")
     suite, tasks = load_suite(arguments.suite)
-    identity = dict(parts[0].identity)
+    identity = parts[0].identity
     if identity.get("suite") != suite.digest:
         raise UsageError(f"--merge: {arguments.suite} is not the suite that the files were measured on")
-    splits, attempts = tuple(identity["splits"]), int(identity["attempts"])
-    specs = specs_of(suite, int(identity["seeds"]), splits, attempts)
-    plan = EvalPlan(
-        scaffold=arguments.scaffold, suite=arguments.suite, splits=splits, attempts=attempts, identity=identity,
-        planned=sum(spec.task not in suite.quarantine for spec in specs), quarantine=suite.quarantine,
-        families={name: task.family for name, task in tasks.items()},
-    )  # fmt: skip
+    specs = specs_of(suite, int(identity["seeds"]), identity["splits"], int(identity["attempts"]))
+    plan = plan_of(arguments.scaffold, suite, tasks, specs, identity, name=arguments.suite)
     return evaluation_of(plan, [trial for part in parts for trial in (*part.trials, *part.reruns)])
 
 
@@ -187,7 +182,7 @@ def _problem(
     """Why this is no success; what cannot be concluded comes first."""
     if found.stopped:
         return InfraError(
-            f"{found.stopped}\nit stopped early, coverage {found.coverage:.0%}; mend it, then {_again(arguments)}"
+            f"{found.stopped}\nit stopped early, coverage {found.coverage:.0%}; mend it: {_hint(arguments)}"
         )
     if found.coverage < COVERED:
         covered = (
@@ -204,9 +199,3 @@ def _problem(
     if compared is not None and compared.worse:
         return ThresholdError(f"worse than {arguments.baseline} beyond noise: {comparison_line(compared)}")
     return None
-
-
-def _again(arguments: argparse.Namespace) -> str:
-    return (
-        "the same command goes on there" if arguments.out else "ask again: finished trials come out of the trial cache"
-    )
